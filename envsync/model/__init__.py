@@ -1,0 +1,1 @@
+"""Pure values: references, spec, lock, definition, version, package grouping. No I/O."""

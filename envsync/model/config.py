@@ -1,0 +1,28 @@
+"""``envsync.yaml``: the settings of a whole repository, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CONFIG_FILE = "envsync.yaml"
+ENVIRONMENTS = "environments"
+LOCKS = "locks"
+LAYOUT = ".envsync/registry"
+"""Where the embedded registry stands when ``registry:`` is not configured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Settings of a repository; every one has a default that works on one laptop."""
+
+    registry: str = ""
+    """``host[:port]/namespace``; empty means the OCI layout in `LAYOUT`."""
+    platforms: tuple[str, ...] = ("linux-64",)
+    channels: tuple[str, ...] = ("conda-forge",)
+    """Channels of a conda file that names none."""
+    remote: str = "origin"
+    """The git remote that keeps the records; without such a remote the local repository does."""
+    copy_images: bool = False
+    """Whether environments that are only an ``image`` are copied into the registry."""
+    allow_link_scripts: tuple[str, ...] = ()
+    """Packages whose post-link script may be left out without refusing the build."""

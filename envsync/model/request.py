@@ -1,0 +1,38 @@
+"""The request hash: a hash of the spec as written, before anything is resolved.
+
+Name, version, description and tags never count; the order of channels and dependencies does,
+because channel order decides what conda installs. Two environments with the same request hash
+share one lock, platform by platform, which is why platforms do not count either.
+"""
+
+from __future__ import annotations
+
+from envsync.model.canonical import Json, hash_json
+from envsync.model.config import Config
+from envsync.model.spec import Spec
+
+REQUEST_FORMAT = 1
+
+
+def request_hash(spec: Spec, config: Config) -> str:
+    """Return the request hash of an ``image`` or ``image + conda`` spec, 64 hexadecimal digits."""
+    return hash_json(request_document(spec, config))
+
+
+def request_document(spec: Spec, config: Config) -> Json:
+    """Return what the request hash is taken over."""
+    conda: Json = None
+    if spec.conda is not None:
+        conda = {
+            "channels": list(spec.conda.channels or config.channels),
+            "nodefaults": spec.conda.nodefaults,
+            "dependencies": list(spec.conda.dependencies),
+            "pip": list(spec.conda.pip),
+        }
+    return {
+        "format": REQUEST_FORMAT,
+        "image": spec.image,
+        "conda": conda,
+        "os_type": spec.os_type,
+        "virtual_packages": dict(spec.settings.virtual_packages),
+    }

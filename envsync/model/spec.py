@@ -1,0 +1,96 @@
+"""The spec: what people write in ``environments/<name>/environment.yaml``, as values.
+
+Reading YAML into these values, with faults and positions, is `envsync.model.spec_reader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+SCRATCH = "scratch"
+"""``image: scratch`` means that there is no base image."""
+
+Kind = Literal["image", "conda", "build"]
+OsType = Literal["linux", "windows"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaFile:
+    """A conda environment file, or the same inline: packages in the order they were written."""
+
+    channels: tuple[str, ...] = ()
+    """As written, without ``nodefaults``; empty means the repository's default channels."""
+    nodefaults: bool = False
+    dependencies: tuple[str, ...] = ()
+    """Conda match specs, as written."""
+    pip: tuple[str, ...] = ()
+    """Requirements of the ``pip:`` section, as written."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """``variables:`` of the conda file: set in the image, as conda sets them on activation."""
+    path: str | None = None
+    """Repository-relative path of the file; None when it stands inline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildContext:
+    """A Docker build context, a folder relative to the repository or a URL, and its Dockerfile."""
+
+    path: str
+    dockerfile_path: str = "Dockerfile"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A port and a path of a web service."""
+
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceConfig:
+    """How a web service made from the image is reached and watched."""
+
+    liveness_route: Route
+    readiness_route: Route
+    scoring_route: Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """envsync's own settings of one environment, under the key ``envsync:``."""
+
+    platforms: tuple[str, ...] = ()
+    """Empty means the repository's platforms."""
+    virtual_packages: Mapping[str, str] = field(default_factory=dict)
+    """What the machines that run the image provide, such as ``__cuda: "12.4"``."""
+    environment_variables: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    """``USER`` of the image; empty keeps the base image's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One environment as its people wrote it."""
+
+    name: str
+    path: str
+    """Repository-relative path of the environment YAML."""
+    version: str | None = None
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None
+    conda: CondaFile | None = None
+    build: BuildContext | None = None
+    os_type: OsType = "linux"
+    inference_config: InferenceConfig | None = None
+    settings: Settings = field(default_factory=Settings)
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the three kinds of environment this is (contract of Azure ML)."""
+        if self.build is not None:
+            return "build"
+        return "image" if self.conda is None else "conda"

@@ -1,0 +1,1 @@
+"""Pure OCI values: descriptors, manifests, reproducible tar and gzip, layers, validation."""

@@ -1,0 +1,1 @@
+"""The verbs of envsync; effects only through ports."""

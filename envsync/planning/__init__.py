@@ -1,0 +1,1 @@
+"""Pure comparison of what git asks for with what the registry holds."""

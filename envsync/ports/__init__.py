@@ -1,0 +1,1 @@
+"""Interfaces to the outside, small on purpose; adapters implement them."""

@@ -1,0 +1,31 @@
+"""Progress of long work, for a terminal, a CI log or a program."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Told what happens; never fails the work it reports on. Safe to call from any thread."""
+
+    def step(self, name: str, text: str) -> None:
+        """Say what is happening to environment *name* now: ``solving``, ``linking 54 packages``."""
+
+    def bytes(self, name: str, amount: int) -> None:
+        """Say that *amount* bytes more were moved for environment *name*."""
+
+    def done(self, name: str, text: str) -> None:
+        """Say how it ended for environment *name*."""
+
+
+class Silent:
+    """Says nothing: for tests and for use as a library."""
+
+    def step(self, name: str, text: str) -> None:
+        """Say nothing."""
+
+    def bytes(self, name: str, amount: int) -> None:
+        """Say nothing."""
+
+    def done(self, name: str, text: str) -> None:
+        """Say nothing."""
