@@ -1,0 +1,1 @@
+"""Real registries, engines, channels and git remotes for tests, demo and benchmarks."""
