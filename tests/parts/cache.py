@@ -16,7 +16,7 @@ from filelock import FileLock
 # who started the run, so the environment is copied when this module is first imported.
 ENVIRONMENT = dict(os.environ)
 
-_UNUSED_AFTER_SECONDS = 7 * 24 * 3600
+_UNUSED_AFTER_SECONDS = 2 * 24 * 3600
 
 
 class Unavailable(Exception):
@@ -78,7 +78,7 @@ def _mark_used(target: Path) -> None:
 
 
 def _prune(folder: Path) -> None:
-    """Remove what no run has used for a week, and what a killed run left half made."""
+    """Remove what no run has used for two days, and what a killed run left half made."""
     old = time.time() - _UNUSED_AFTER_SECONDS
     for entry in folder.iterdir():
         if entry.is_dir() and entry.stat().st_mtime < old:

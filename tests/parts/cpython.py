@@ -46,6 +46,13 @@ _DEBIAN = {
     *["libuuid1", "libcrypt1", "libncursesw6", "libtinfo6", "libreadline8"],
     *[f"python{PYTHON}-minimal", f"libpython{PYTHON}-minimal", f"libpython{PYTHON}-stdlib"],
 }
+# Debian's interpreter looks in dist-packages, where conda packages are not. Its site module is
+# frozen into the program, so that changing the file would change nothing.
+_DEBIAN_SITE = f"""import site
+import sys
+
+site.addsitedir(f"{{sys.prefix}}/lib/python{PYTHON}/site-packages")
+""".encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,10 +244,8 @@ def _stdlib(interpreter: Interpreter) -> list[Entry]:
         entry = File(path=f"lib/python{PYTHON}/{inside}", data=path.read_bytes())
         if inside.name.startswith("_sysconfigdata"):
             entry = _relocatable(entry, interpreter.base)
-        elif str(inside) == "site.py":
-            # Debian's interpreter looks in dist-packages, where conda packages are not.
-            data = entry.data.replace(b'"dist-packages"', b'"site-packages"')
-            entry = replace(entry, data=data.replace(b"'dist-packages'", b"'site-packages'"))
+        elif str(inside) == "site.py" and b'"dist-packages"' in entry.data:
+            entries.append(File(path=f"lib/python{PYTHON}/sitecustomize.py", data=_DEBIAN_SITE))
         entries.append(entry)
     return entries
 
