@@ -1,0 +1,95 @@
+"""The tree of files of one commit, links inside the tree followed, links out of it refused."""
+
+from __future__ import annotations
+
+import posixpath
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from envsync.errors import InvalidInput
+
+_LINK_LIMIT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    mode: str
+    oid: str
+
+
+class CommitTree:
+    """Files of a commit; implements `envsync.ports.tree.Tree`. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        commit: str,
+        *,
+        list_folder: Callable[[str], bytes],
+        read_blob: Callable[[str], bytes],
+    ) -> None:
+        """*list_folder* gives ``git ls-tree -r -z`` of a path, *read_blob* the bytes of a blob."""
+        self._commit = commit
+        self._list_folder = list_folder
+        self._read_blob = read_blob
+        self._tops: dict[str, dict[str, _Entry]] = {}
+        self._children: dict[str, dict[str, set[str]]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def label(self) -> str:
+        """What the tree is, for messages."""
+        return f"commit {self._commit[:12]}"
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's bytes, or None when there is no such regular file."""
+        for _ in range(_LINK_LIMIT):
+            entry = self._entries(path).get(path)
+            if entry is None or entry.mode == "160000":  # a submodule is not a file
+                return None
+            data = self._read_blob(entry.oid)
+            if entry.mode != "120000":
+                return data
+            target = data.decode("utf-8", "surrogateescape")
+            resolved = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+            if target.startswith("/") or resolved.startswith("../") or resolved == "..":
+                raise InvalidInput(
+                    f"{path} is a link that leaves the repository", detail=f"It points to {target}."
+                )
+            path = resolved
+        raise InvalidInput(f"{path} is a link that leads in a circle")
+
+    def list(self, folder: str) -> tuple[str, ...]:
+        """Return the names directly in *folder*, folders with a trailing slash, sorted."""
+        self._entries(folder)
+        children = self._children[folder.split("/", 1)[0]]
+        return tuple(sorted(children.get(folder.rstrip("/"), ())))
+
+    def _entries(self, path: str) -> dict[str, _Entry]:
+        top = path.split("/", 1)[0]
+        with self._lock:
+            if top not in self._tops:
+                entries: dict[str, _Entry] = {}
+                children: dict[str, set[str]] = {}
+                for line in self._list_folder(top).split(b"\0"):
+                    if not line:
+                        continue
+                    head, _, name = line.partition(b"\t")
+                    mode, _, oid = head.decode().split(" ")
+                    file = name.decode("utf-8", "surrogateescape")
+                    entries[file] = _Entry(mode, oid)
+                    _add_children(children, file)
+                self._tops[top], self._children[top] = entries, children
+            return self._tops[top]
+
+
+def _add_children(children: dict[str, set[str]], file: str) -> None:
+    folder, name = posixpath.split(file)
+    children.setdefault(folder, set()).add(name)
+    while folder:
+        parent, name = posixpath.split(folder)
+        seen = children.setdefault(parent, set())
+        if f"{name}/" in seen:
+            return
+        seen.add(f"{name}/")
+        folder = parent

@@ -1,0 +1,340 @@
+"""Git, and all of it: commits and trees to read, records to read and to write.
+
+The user's working folder, index and configuration are never touched. Records are read from the
+arbiter (the remote, when there is one) without writing a ref: the remote's tags are listed, and tag
+objects that are not here yet are fetched into an object folder in envsync's cache.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import git as gitpython
+
+from envsync.adapters.commit_tree import CommitTree
+from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.model.canonical import sha256_hex
+from envsync.model.record import TAG_PREFIX, Record, parse_record
+from envsync.ports.git import Commit, Records, Verdict
+from envsync.ports.reading import Present, Reading, Unknown
+from envsync.ports.tree import Tree
+
+REFS = f"refs/tags/{TAG_PREFIX}"
+TAGGER = "envsync <envsync@localhost>"
+"""Constant, so that whoever makes a version first makes the tag object everyone would make."""
+
+_QUIET = {
+    # Never write the index as a side effect of reading, never wait for a password at a prompt.
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+}
+_REFUSED = re.compile(
+    r"authentication failed|could not read (username|password)|permission denied|access denied"
+    r"|HTTP 40[13]|returned error: 40[13]|not authorized|protected|hook declined|GH00\d",
+    re.IGNORECASE,
+)
+_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
+
+
+def without_credentials(text: str) -> str:
+    """Return *text* with user and password taken out of every URL in it."""
+    return _CREDENTIALS.sub(r"\1", text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What one git command did."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+class GitRepository:
+    """A git repository on disk; implements `envsync.ports.git.GitWriter`."""
+
+    def __init__(self, root: Path, *, remote: str, cache: Path) -> None:
+        """Open the repository whose working folder is *root*; *remote* need not exist."""
+        self._root = root
+        self._git = gitpython.Git(root)
+        self._wanted_remote = remote
+        self._lock = threading.Lock()
+        self._objects = cache / "git" / sha256_hex(str(root.resolve()).encode())[:16]
+        self._remote: str | None = None
+
+    @property
+    def remote(self) -> str:
+        """The arbiter's remote name, '' when the local repository is the arbiter."""
+        if self._remote is None:
+            names = self._must("remote").out.decode().split()
+            self._remote = self._wanted_remote if self._wanted_remote in names else ""
+        return self._remote
+
+    def commit(self, revision: str) -> Commit:
+        """Resolve a revision; InvalidInput when there is no such commit."""
+        ran = self._run(
+            "log", "-1", "--no-show-signature", "--format=%H%x00%ct%x00%an%x00%s",
+            "--end-of-options", revision, "--",
+        )  # fmt: skip
+        if ran.code != 0:
+            if revision == "HEAD":
+                raise InvalidInput(
+                    "there is no commit yet",
+                    detail="envsync builds what is committed, so that a record can name it.",
+                    hint='Commit first:\n    git add -A && git commit -m "environments"',
+                )
+            raise InvalidInput(f"{revision!r} names no commit of this repository")
+        identity, date, author, subject = ran.out.decode("utf-8", "replace").strip().split("\0", 3)
+        return Commit(id=identity, date=int(date), author=author, subject=subject)
+
+    def tree(self, revision: str) -> Tree:
+        """Return a commit's tree."""
+        commit = self.commit(revision)
+        return CommitTree(
+            commit.id,
+            list_folder=lambda path: self._list_tree(commit.id, path),
+            read_blob=self._read_blob,
+        )
+
+    def uncommitted(self, folders: Sequence[str]) -> tuple[str, ...]:
+        """Return paths under *folders* whose working copy differs from HEAD."""
+        out = self._must(
+            "status",
+            "--porcelain=v1",
+            "-z",
+            "--untracked-files=all",
+            "--no-renames",
+            "--",
+            *folders,
+        ).out
+        entries = out.decode("utf-8", "surrogateescape").split("\0")
+        return tuple(sorted(entry[3:] for entry in entries if entry))
+
+    def known_records(self) -> Records:
+        """Read the records known locally, without network."""
+        fields = ("%(refname)", "%(objecttype)", "%(*objectname)", "%(taggerdate:unix)")
+        out = self._must(
+            "for-each-ref", "--format=" + "%00".join((*fields, "%(contents)")) + "%00", REFS
+        ).out
+        parts = out.decode("utf-8", "replace").split("\0")[:-1]
+        tags = []
+        for ref, kind, commit, date, message in zip(*(iter(parts),) * 5, strict=True):
+            tags.append(_Tag(ref.strip(), kind == "tag", commit, int(date or 0), message))
+        return _records(tags)
+
+    def records(self) -> Reading[Records]:
+        """Read all records from the arbiter."""
+        if not self.remote:
+            return Present(self.known_records())
+        listed = self._remote_tags()
+        if isinstance(listed, Unknown):
+            return listed
+        missing = self._missing_objects(listed.values())
+        if missing:
+            refs = [ref for ref, oid in listed.items() if oid in missing]
+            ran = self._run(
+                "-c", "gc.auto=0", "-c", "maintenance.auto=false", "fetch", "--quiet", "--no-tags",
+                "--no-write-fetch-head", "--no-recurse-submodules", "--stdin",
+                "--end-of-options", self.remote,
+                stdin="\n".join(refs).encode(), environment=self._cached_objects(),
+            )  # fmt: skip
+            if ran.code != 0:
+                return self._unknown("fetch the records from", ran)
+        return Present(self._read_tags(listed))
+
+    def record(self, records: Sequence[Record]) -> Verdict:
+        """Create all of *records* on the arbiter, atomically and create-only."""
+        if not records:
+            return "recorded"
+        wanted = {f"refs/tags/{r.tag}": self._make_tag(r) for r in records}
+        if not self.remote:
+            return self._record_here(wanted)
+        leases = [f"--force-with-lease={ref}:" for ref in wanted]
+        specs = [f"{oid}:{ref}" for ref, oid in wanted.items()]
+        # A pre-push hook belongs to people's branches, and may look at the working folder.
+        ran = self._run(
+            "push", "--porcelain", "--quiet", "--atomic", "--no-verify", "--no-follow-tags",
+            "--recurse-submodules=no", *leases, "--end-of-options", self.remote, *specs,
+        )  # fmt: skip
+        listed = self._remote_tags()
+        if isinstance(listed, Unknown):
+            return "unknown"
+        found = {ref: listed.get(ref) for ref in wanted}
+        if found == wanted:
+            self._record_here(wanted)
+            return "recorded"
+        if any(oid is not None for oid in found.values()):
+            return "lost"
+        said = without_credentials((ran.err + ran.out.decode("utf-8", "replace")).strip())
+        if _REFUSED.search(said):
+            raise NotAllowed(
+                f"the git remote {self.remote!r} refused the records",
+                detail=said,
+                hint="Allow the identity that runs envsync to create tags below env/.",
+            )
+        raise Unavailable(f"the git remote {self.remote!r} did not take the records", detail=said)
+
+    def _record_here(self, wanted: Mapping[str, str]) -> Verdict:
+        commands = ["start", *(f"create {ref} {oid}" for ref, oid in wanted.items())]
+        ran = self._run(
+            "update-ref", "--stdin", stdin="\n".join([*commands, "prepare", "commit\n"]).encode()
+        )
+        if ran.code == 0:
+            return "recorded"
+        found = {
+            ref: self._run("rev-parse", "--verify", "--quiet", ref).out.decode().strip()
+            for ref in wanted
+        }
+        if found == dict(wanted):
+            return "recorded"
+        if any(found.values()):
+            return "lost"
+        raise Unavailable("git could not write the records", detail=ran.err.strip())
+
+    def _make_tag(self, record: Record) -> str:
+        commit = self.commit(record.commit)
+        zone = self._must("log", "-1", "--format=%cd", "--date=format:%z", commit.id).out.decode()
+        text = (
+            f"object {commit.id}\ntype commit\ntag {record.tag}\n"
+            f"tagger {TAGGER} {commit.date} {zone.strip()}\n\n{record.message()}"
+        )
+        return self._must("mktag", stdin=text.encode()).out.decode().strip()
+
+    def _remote_tags(self) -> dict[str, str] | Unknown:
+        ran = self._run(
+            "ls-remote", "--quiet", "--refs", "--end-of-options", self.remote, f"{REFS}*"
+        )
+        if ran.code != 0:
+            return self._unknown("list the records of", ran)
+        lines = (line.split("\t", 1) for line in ran.out.decode().splitlines())
+        return {ref: oid for oid, ref in lines}
+
+    def _missing_objects(self, oids: Iterable[str]) -> set[str]:
+        wanted = sorted(set(oids))
+        out = self._must(
+            "cat-file", "--batch-check", stdin="\n".join(wanted).encode() + b"\n",
+            environment=self._cached_objects(),
+        ).out if wanted else b""  # fmt: skip
+        lines = out.decode().splitlines()
+        return {line.split()[0] for line in lines if line.endswith("missing")}
+
+    def _read_tags(self, listed: Mapping[str, str]) -> Records:
+        if not listed:
+            return Records(records=(), broken={})
+        out = self._must(
+            "cat-file", "--batch", stdin="\n".join(listed.values()).encode() + b"\n",
+            environment=self._cached_objects(),
+        ).out  # fmt: skip
+        tags = []
+        at = 0
+        for ref in listed:
+            end = out.index(b"\n", at)
+            _, kind, size = out[at:end].split()
+            body = out[end + 1 : end + 1 + int(size)]
+            at = end + 2 + int(size)
+            tags.append(_parse_tag_object(ref, kind == b"tag", body))
+        return _records(tags)
+
+    def _list_tree(self, commit: str, path: str) -> bytes:
+        return self._must("ls-tree", "-r", "-z", "--full-tree", commit, "--", path).out
+
+    def _read_blob(self, oid: str) -> bytes:
+        with self._lock:  # one git cat-file process serves all threads, one question at a time
+            data: bytes = self._git.get_object_data(oid)[3]
+        return data
+
+    def _cached_objects(self) -> dict[str, str]:
+        self._objects.mkdir(parents=True, exist_ok=True)
+        folder = self._must("rev-parse", "--path-format=absolute", "--git-path", "objects").out
+        return {
+            "GIT_OBJECT_DIRECTORY": str(self._objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": folder.decode().rstrip("\n"),
+        }
+
+    def _unknown(self, deed: str, ran: Ran) -> Unknown:
+        said = without_credentials(ran.err.strip())
+        return Unknown(
+            why="not allowed" if _REFUSED.search(said) else "unavailable",
+            reason=f"could not {deed} the git remote {self.remote!r}: {said}",
+        )
+
+    def _must(
+        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+    ) -> Ran:
+        ran = self._run(*arguments, stdin=stdin, environment=environment)
+        if ran.code != 0:
+            raise Unavailable(
+                f"git {arguments[0]} failed with code {ran.code}",
+                detail=without_credentials(ran.err.strip()),
+            )
+        return ran
+
+    def _run(
+        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+    ) -> Ran:
+        with tempfile.TemporaryFile() as given:
+            given.write(stdin)
+            given.seek(0)
+            code, out, err = self._git.execute(
+                ["git", *arguments],
+                istream=given,
+                with_extended_output=True,
+                with_exceptions=False,
+                stdout_as_string=False,
+                strip_newline_in_stdout=False,
+                env={**_QUIET, **(environment or {})},
+            )
+        return Ran(code=int(code), out=bytes(out), err=str(err))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    ref: str
+    annotated: bool
+    commit: str
+    date: int
+    message: str
+
+
+def _records(tags: Sequence[_Tag]) -> Records:
+    records, broken = [], {}
+    for tag in tags:
+        name = tag.ref.removeprefix("refs/tags/")
+        if not tag.annotated:
+            broken[name] = "it is not an annotated tag"
+            continue
+        try:
+            records.append(parse_record(name, tag.message, commit=tag.commit, created=tag.date))
+        except ValueError as error:
+            broken[name] = str(error)
+    return Records(records=tuple(records), broken=broken)
+
+
+def _parse_tag_object(ref: str, annotated: bool, body: bytes) -> _Tag:
+    head, _, message = body.decode("utf-8", "replace").partition("\n\n")
+    fields = dict(line.partition(" ")[::2] for line in head.splitlines())
+    date = re.search(r"> (\d+) [+-]\d{4}$", fields.get("tagger", ""))
+    return _Tag(
+        ref, annotated, fields.get("object", ""), int(date.group(1)) if date else 0, message
+    )
+
+
+def find_root(folder: Path) -> Path | None:
+    """Return the top of the git working folder that *folder* lies in, or None."""
+    code, out, _ = gitpython.Git(folder).execute(
+        ["git", "rev-parse", "--show-toplevel"],
+        with_extended_output=True,
+        with_exceptions=False,
+    )
+    return Path(str(out)) if code == 0 else None
+
+
+def create(folder: Path) -> None:
+    """Make *folder* a git repository with the branch ``main``."""
+    gitpython.Repo.init(folder, initial_branch="main").close()
