@@ -48,11 +48,9 @@ _DEBIAN = {
 }
 # Debian's interpreter looks in dist-packages, where conda packages are not. Its site module is
 # frozen into the program, so that changing the file would change nothing.
-_DEBIAN_SITE = f"""import site
-import sys
-
-site.addsitedir(f"{{sys.prefix}}/lib/python{PYTHON}/site-packages")
-""".encode()
+_DEBIAN_SITE = b"""import site, sys
+site.addsitedir(f"{sys.prefix}/lib/python%s/site-packages")
+""" % PYTHON.encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +119,7 @@ def packages_of(interpreter: Interpreter) -> list[Package]:
     with tempfile.TemporaryDirectory() as scratch:
         libraries, modules = _extension_modules(interpreter, Path(scratch))
         entries = [*_programs(interpreter, Path(scratch)), *_stdlib(interpreter), *modules]
-    depends = [f"{package.name} >={package.version},<{_next(package)}" for package in libraries]
+    depends = [f"{one.name} >={one.version},<{_next_major(one.version)}" for one in libraries]
     python = Package(
         name="python",
         version=interpreter.version,
@@ -138,8 +136,8 @@ def packages_of(interpreter: Interpreter) -> list[Package]:
     return [python, *libraries]
 
 
-def _next(package: Package) -> str:
-    return f"{int(package.version.split('.')[0]) + 1}.0a0"
+def _next_major(version: str) -> str:
+    return f"{int(version.split('.')[0]) + 1}.0a0"
 
 
 def _extension_modules(

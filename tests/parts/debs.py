@@ -20,6 +20,17 @@ def release_codename() -> str:
     raise Unavailable("/etc/os-release has no VERSION_CODENAME")
 
 
+def mirror() -> str:
+    """Return the address that the machine takes its own Debian release from."""
+    options = ["--format", "$(RELEASE) $(SITE)", "Created-By: Packages"]
+    done = subprocess.run(["apt-get", "indextargets", *options], capture_output=True, text=True)
+    for line in done.stdout.splitlines():
+        release, _, site = line.partition(" ")
+        if release == release_codename():
+            return site
+    raise Unavailable("apt has no source of the running Debian release")
+
+
 def unpacked(packages: Iterable[str], architecture: str) -> Path:
     """Return a folder with the content of the packages' newest versions, laid over one another.
 
