@@ -10,8 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
+from envsync.errors import Unavailable
 from envsync.oci.descriptor import Descriptor, RawManifest
 from envsync.ports.reading import Reading
+
+
+class ContentMissing(Unavailable):
+    """A manifest was refused because content it names is not in its repository: upload it again."""
 
 
 class RegistryReader(Protocol):
@@ -58,4 +63,8 @@ class RegistryWriter(RegistryReader, Protocol):
         """Upload a blob; *content* is called again for each try, *sent* with every chunk's size."""
 
     def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> None:
-        """Put a manifest or index under a tag or its own digest."""
+        """Put a manifest or index under a tag or its own digest.
+
+        Raises ContentMissing when what it names is not there, and Conflict when the registry does
+        not let the tag move.
+        """
