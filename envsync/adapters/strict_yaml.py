@@ -228,9 +228,9 @@ class _Reader:
 
     def _check_anchor(self, event: Any, where: Position) -> None:
         if isinstance(event, yaml.AliasEvent):
-            message = f"The alias {shown('*' + event.anchor)} is not allowed"
+            message = f"The alias {shown(f'*{event.anchor}')} is not allowed"
         else:
-            message = f"The anchor {shown('&' + event.anchor)} is not allowed"
+            message = f"The anchor {shown(f'&{event.anchor}')} is not allowed"
         self._add(where, message, "Write the value out where it is needed.")
 
     def _check_tag(self, event: Any, where: Position) -> None:

@@ -66,8 +66,7 @@ def _words(error: yaml.MarkedYAMLError, source: str, column: int) -> tuple[str, 
         return ("A tab cannot indent YAML", "Use spaces.")
     if "mapping values are not allowed" in problem:
         return (
-            "A ': ' cannot stand here: the line holds more than one 'key: value', or is indented"
-            " deeper than the line before it",
+            "A ': ' cannot stand here: a second one on its line, or the line is indented too deep",
             "Put text that contains ': ' in quotes, or correct the indentation.",
         )
     if "cannot start any token" in problem:
@@ -101,8 +100,7 @@ def _words(error: yaml.MarkedYAMLError, source: str, column: int) -> tuple[str, 
     if "block" in context:
         return (
             "The line does not fit the lines before it",
-            "Lines of one list or map must start in the same column, each as 'key: value' or"
-            " '- item'.",
+            "Lines of one list or map start in the same column: 'key: value' or '- item'.",
         )
     if "document start" in problem:
         return ("Something follows the end of the YAML document", "Remove it, or quote it.")

@@ -8,7 +8,8 @@ instead of raised, so that one run reports all of it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping as Map
+from collections.abc import Iterable, Iterator
+from collections.abc import Mapping as Map
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
