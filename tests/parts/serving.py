@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,8 @@ class FileServer:
         """Return the address of a folder with user and password in it."""
         if self.login is None:
             return self.url(name)
-        return self.url(name).replace("://", "://{}:{}@".format(*self.login))
+        user, password = self.login
+        return self.url(name).replace("://", f"://{quote(user)}:{quote(password)}@")
 
     def requests(self, containing: str = "") -> list[Request]:
         """Return the requests so far whose path contains a text."""
