@@ -69,6 +69,8 @@ class ImageLock:
     platforms: Mapping[str, BasePlatform] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Archive size in bytes by package file name, for the estimate of bytes to push."""
+    conda_lock: str = ""
+    """SHA-256 of the conda-lock.yml that this file was written with; '' when there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,9 @@ class Lock:
     channels: tuple[str, ...] = ()
     sha256: str = ""
     """Of the bytes of conda-lock.yml followed by those of image.yaml."""
+    conda_lock: str = ""
+    """SHA-256 of the bytes of conda-lock.yml as they are; differs from `ImageLock.conda_lock` after
+    an interrupted write, a merge of two locks, or an edit."""
 
     @property
     def platforms(self) -> tuple[str, ...]:
