@@ -71,6 +71,8 @@ class ImageLock:
     """Archive size in bytes by package file name, for the estimate of bytes to push."""
     conda_lock: str = ""
     """SHA-256 of the conda-lock.yml that this file was written with; '' when there is none."""
+    virtual_packages: Mapping[str, str] = field(default_factory=dict)
+    """Those of the spec when it was locked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,345 @@
+"""Reading lock files: conda-lock's ``conda-lock.yml`` (format v1) and our ``image.yaml``.
+
+A lock comes out of a pull request, so nothing in it is believed: a URL must agree with the package
+it is said to be, every package has a sha256, no package stands twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import (
+    InvalidWheelFilename,
+    canonicalize_name,
+    canonicalize_version,
+    parse_wheel_filename,
+)
+
+from envsync.adapters.strict_yaml import Limits, parse_document
+from envsync.errors import Position
+from envsync.model.canonical import sha256_hex
+from envsync.model.channels import strip_credentials
+from envsync.model.document import (
+    Faults,
+    Mapping,
+    Node,
+    Scalar,
+    absent,
+    as_mapping,
+    as_text,
+    as_text_map,
+    as_texts,
+    described,
+    shown,
+)
+from envsync.model.document import Sequence as Items
+from envsync.model.lock import IMAGE_FILE, LOCK_FILE, BasePlatform, ImageLock, Lock, LockedPackage
+from envsync.model.lock_text import (
+    IMAGE_FORMAT,
+    LOCK_VERSION,
+    PlainEntry,
+    split_packages,
+    split_sizes,
+)
+
+LOCK_LIMITS = Limits(size=64 * 1024 * 1024, depth=8, nodes=8_000_000)
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_ARCHIVES = (".conda", ".tar.bz2")
+_SCHEMES = frozenset({"https", "http", "file", "s3", "gcs", "oci"})
+
+
+def parse_lock(conda_lock: bytes | None, image: bytes | None, folder: str) -> Lock | None:
+    """Read a lock's two files; implements `envsync.ports.locks.ParseLock`."""
+    if image is None:
+        return None
+    faults = Faults()
+    image_lock = _image(image, f"{folder}/{IMAGE_FILE}", faults)
+    packages: tuple[dict[str, tuple[LockedPackage, ...]], tuple[str, ...]] = ({}, ())
+    if conda_lock is not None:
+        packages = read_conda_lock(conda_lock, f"{folder}/{LOCK_FILE}", faults)
+    faults.check("The lock cannot be used")
+    return Lock(
+        image=image_lock,
+        packages=packages[0],
+        channels=packages[1],
+        sha256=sha256_hex((conda_lock or b"") + image),
+        conda_lock=sha256_hex(conda_lock) if conda_lock is not None else "",
+    )
+
+
+def read_conda_lock(
+    data: bytes, file: str, faults: Faults
+) -> tuple[dict[str, tuple[LockedPackage, ...]], tuple[str, ...]]:
+    """Return the packages by platform, and the channels, of a conda-lock v1 file."""
+    found: dict[tuple[str, str, str], LockedPackage] = {}
+    text = _decoded(data, file, faults)
+    ours = split_packages(text) if text is not None else None
+    if ours is not None:
+        root = parse_document(ours[0].encode(), file, faults, LOCK_LIMITS)
+        header = as_mapping(root, "The lock", faults)
+        entries: Iterator[_Entry] = (_plain_entry(*pair) for pair in enumerate(ours[1]))
+    else:
+        root = parse_document(data, file, faults, LOCK_LIMITS) if text is not None else None
+        header = as_mapping(root, "The lock", faults)
+        entries = _yaml_entries(header, faults)
+    if header is None:
+        if not len(faults):
+            faults.add(Position(file=file), "The lock is empty", "envsync lock")
+        return {}, ()
+    channels, platforms = _metadata(header, file, faults)
+    categories: set[tuple[str, str, str, str]] = set()
+    for entry in entries:
+        where = (
+            Position(file=file, line=entry.line, column=1) if entry.line else Position(file=file)
+        )
+        package = _package(entry, where, faults)
+        if package is None:
+            continue
+        key = (package.manager, package.name, package.platform)
+        # conda-lock writes a package of two categories twice; the same category twice is a fault.
+        if (*key, entry.category) in categories or found.get(key, package) != package:
+            faults.add(where, f"{entry.label}: stands twice for {package.platform}", "envsync lock")
+        categories.add((*key, entry.category))
+        found[key] = package
+        if package.platform not in platforms:
+            faults.add(
+                where,
+                f"{entry.label}: {shown(package.platform)} is not among the lock's platforms",
+            )
+    by_platform: dict[str, list[LockedPackage]] = {platform: [] for platform in platforms}
+    for (_, _, platform), package in sorted(found.items()):
+        by_platform.setdefault(platform, []).append(package)
+    return {platform: tuple(packages) for platform, packages in by_platform.items()}, channels
+
+
+class _Entry:
+    """One package's entry as text, whichever way it was read."""
+
+    __slots__ = ("category", "depends", "label", "line", "values")
+
+    def __init__(
+        self, *, index: int, line: int, values: dict[str, str], depends: dict[str, str]
+    ) -> None:
+        self.line = line
+        self.values = values
+        self.depends = depends
+        self.category = values.get("category", "main")
+        self.label = f"package[{index}] ({values.get('name') or 'without a name'})"
+
+
+def _plain_entry(index: int, entry: PlainEntry) -> _Entry:
+    return _Entry(index=index, line=entry.line, values=entry.values, depends=entry.depends)
+
+
+def _yaml_entries(header: Mapping | None, faults: Faults) -> Iterator[_Entry]:
+    node = header.get("package") if header else None
+    if node is None or absent(node):
+        return
+    if not isinstance(node, Items):
+        faults.add(node.where, f"'package' is {described(node)}; it must be a list")
+        return
+    for index, item in enumerate(node.items):
+        if not isinstance(item, Mapping):
+            faults.add(item.where, f"package[{index}] is {described(item)}; it must be a map")
+            continue
+        values = {}
+        for key in ("name", "version", "manager", "platform", "url", "build", "category"):
+            if text := as_text(item.get(key), f"'{key}' of package[{index}]", faults):
+                values[key] = text.text
+        for key, value in as_text_map(item.get("hash"), "'hash'", faults).items():
+            values[key] = value.text
+        if not absent(item.get("source")):
+            values["source"] = "yes"
+        depends = as_text_map(item.get("dependencies"), "'dependencies'", faults)
+        yield _Entry(
+            index=index,
+            line=item.where.line,
+            values=values,
+            depends={key: value.text for key, value in depends.items()},
+        )
+
+
+def _package(entry: _Entry, where: Position, faults: Faults) -> LockedPackage | None:
+    values, problems = entry.values, []
+    for key in ("name", "version", "manager", "platform", "url"):
+        if not values.get(key):
+            problems.append(f"has no {key}")
+    if values.get("manager") not in {"conda", "pip", None}:
+        problems.append(f"manager is {shown(values['manager'])}; it must be conda or pip")
+    if not _SHA256.fullmatch(values.get("sha256", "")):
+        problems.append("has no sha256" if not values.get("sha256") else "sha256 is not 64 digits")
+    if values.get("md5") and not _MD5.fullmatch(values["md5"]):
+        problems.append("md5 is not 32 digits")
+    build = ""
+    if not problems:
+        build, problem = (
+            _conda_build(values) if values["manager"] == "conda" else ("", _wheel_problem(values))
+        )
+        problems += [problem] if problem else []
+    for problem in problems:
+        faults.add(where, f"{entry.label}: {problem}")
+    if problems:
+        return None
+    manager = values["manager"]
+    name = values["name"].lower() if manager == "conda" else canonicalize_name(values["name"])
+    return LockedPackage(
+        manager="conda" if manager == "conda" else "pip",
+        name=name,
+        version=values["version"],
+        build=build,
+        platform=values["platform"],
+        url=values["url"],
+        sha256=values["sha256"],
+        md5=values.get("md5", ""),
+        depends=entry.depends,
+    )
+
+
+def _url_problem(values: dict[str, str]) -> str:
+    parts = urlsplit(values["url"])
+    if parts.scheme not in _SCHEMES:
+        return f"{shown(values['url'])} is not the URL of a package"
+    if strip_credentials(values["url"]) != values["url"]:
+        return "its URL holds credentials"
+    if parts.query or ".." in PurePosixPath(unquote(parts.path)).parts:
+        return f"{shown(values['url'])} is not the plain URL of a package"
+    return ""
+
+
+def _conda_build(values: dict[str, str]) -> tuple[str, str]:
+    """Return the build in a conda package's URL, and what in the URL is wrong."""
+    if problem := _url_problem(values):
+        return "", problem
+    path = PurePosixPath(unquote(urlsplit(values["url"]).path))
+    stem = next((path.name.removesuffix(end) for end in _ARCHIVES if path.name.endswith(end)), "")
+    pieces = stem.rsplit("-", 2)
+    if len(pieces) != 3:
+        return "", f"{shown(path.name)} is not the name of a conda package"
+    name, version, build = pieces
+    if (name.lower(), version) != (values["name"].lower(), values["version"]):
+        return "", f"its URL is that of {name} {version}, not of {values['name']} " + (
+            values["version"]
+        )
+    if values.get("build", build) != build:
+        return "", f"its URL is that of build {build}, not of {values['build']}"
+    if path.parent.name not in {values["platform"], "noarch"}:
+        return "", f"its URL is for {path.parent.name}, not for {values['platform']}"
+    return build, ""
+
+
+def _wheel_problem(values: dict[str, str]) -> str:
+    if "source" in values or values["url"].startswith(("git+", "hg+", "svn+", "bzr+")):
+        return "needs code to run to be built; lock a wheel instead"
+    if problem := _url_problem(values):
+        return problem
+    file = PurePosixPath(unquote(urlsplit(values["url"]).path)).name
+    try:
+        name, version, _, _ = parse_wheel_filename(file)
+    except InvalidWheelFilename:
+        return f"{shown(file)} is not a wheel; lock a wheel instead"
+    wanted = canonicalize_name(values["name"]), canonicalize_version(values["version"])
+    if (name, canonicalize_version(version)) != wanted:
+        return f"its URL is that of {name} {version}, not of {values['name']} {values['version']}"
+    return ""
+
+
+def _metadata(
+    header: Mapping, file: str, faults: Faults
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    _check_number(header, "version", LOCK_VERSION, file, faults)
+    metadata = as_mapping(header.get("metadata"), "'metadata'", faults)
+    if metadata is None:
+        faults.add(Position(file=file), "The lock has no 'metadata'", "envsync lock")
+        return (), ()
+    channels = []
+    node = metadata.get("channels")
+    for item in node.items if isinstance(node, Items) else ():
+        url = item.get("url") if isinstance(item, Mapping) else item
+        if text := as_text(url, "A channel", faults):
+            channels.append(text.text)
+    platforms = as_texts(metadata.get("platforms"), "'platforms'", faults)
+    return tuple(channels), tuple(text.text for text in platforms)
+
+
+def _check_number(header: Mapping, key: str, known: int, file: str, faults: Faults) -> None:
+    node = header.get(key)
+    where = node.where if node is not None else Position(file=file)
+    found = node.text if isinstance(node, Scalar) else ""
+    if found != str(known):
+        faults.add(
+            where,
+            f"{key} of the file is {shown(found)}; this envsync reads {key} {known}"
+            if found
+            else f"The file has no {key}; this envsync reads {key} {known}",
+            "Upgrade envsync, or lock again: envsync lock",
+        )
+
+
+def _decoded(data: bytes, file: str, faults: Faults) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        faults.add(Position(file=file), f"The file is not UTF-8 text (byte {error.start})")
+        return None
+
+
+def _image(data: bytes, file: str, faults: Faults) -> ImageLock:
+    text = _decoded(data, file, faults)
+    ours = split_sizes(text) if text is not None else None
+    head, sizes = ours if ours is not None else (data.decode(errors="replace"), {})
+    node: Node | None = parse_document(head.encode(), file, faults, LOCK_LIMITS)
+    header = as_mapping(node, "The file", faults)
+    if header is None:
+        if not len(faults):
+            faults.add(Position(file=file), "The file is empty", "envsync lock")
+        return ImageLock(request="", image="")
+    _check_number(header, "format", IMAGE_FORMAT, file, faults)
+    texts = {}
+    for key in ("request", "image", "digest", "conda_lock"):
+        if value := as_text(header.get(key), f"'{key}'", faults):
+            texts[key] = value.text
+    for key, pattern in (("request", _SHA256), ("digest", _DIGEST), ("conda_lock", _SHA256)):
+        if (key in texts or key == "request") and not pattern.fullmatch(texts.get(key, "")):
+            faults.add(Position(file=file), f"'{key}' is {shown(texts.get(key, ''))}, not a hash")
+    for key, value in as_text_map(header.get("sizes"), "'sizes'", faults).items():
+        if value.text.isascii() and value.text.isdigit() and len(value.text) < 16:
+            sizes[key] = int(value.text)
+        else:
+            faults.add(value.where, f"The size of {shown(key)} is not a number of bytes")
+    return ImageLock(
+        request=texts.get("request", ""),
+        image=texts.get("image", ""),
+        digest=texts.get("digest", ""),
+        conda_lock=texts.get("conda_lock", ""),
+        platforms=_base_platforms(header, faults),
+        virtual_packages={
+            key: value.text
+            for key, value in as_text_map(
+                header.get("virtual_packages"), "'virtual_packages'", faults
+            ).items()
+        },
+        sizes=sizes,
+    )
+
+
+def _base_platforms(header: Mapping, faults: Faults) -> dict[str, BasePlatform]:
+    found = {}
+    mapping = as_mapping(header.get("platforms"), "'platforms'", faults)
+    for key, value in mapping.entries if mapping else ():
+        base = as_text_map(value, f"'{key.text}'", faults)
+        digest = base["digest"].text if "digest" in base else ""
+        if not _DIGEST.fullmatch(digest):
+            faults.add(key.where, f"The base of {shown(key.text)} has no digest")
+        found[key.text] = BasePlatform(
+            digest=digest, glibc=base["glibc"].text if "glibc" in base else ""
+        )
+    return found
+
+
+__all__: Sequence[str] = ["LOCK_LIMITS", "parse_lock", "read_conda_lock"]
