@@ -11,7 +11,7 @@ import pytest
 
 from tests.parts import realdata
 from tests.parts.baseimage import BaseImage, busybox_base, debian_base
-from tests.parts.cache import ENVIRONMENT, Unavailable
+from tests.parts.cache import ENVIRONMENT, Unavailable, cache_root
 from tests.parts.channel import test_channel, why_not_aarch64
 from tests.parts.engine import Engine, shared_engine
 from tests.parts.githttp import GitServer, serve_git
@@ -28,7 +28,9 @@ from tests.parts.serving import FileServer, serve_folders
 _IN_CI = ENVIRONMENT.get("CI", "").lower() not in ("", "0", "false")
 
 # What a person has set must not decide what a test sees.
-_REMOVED = ("GIT_", "ENVSYNC_", "DOCKER_", "RATTLER_", "CONDA_", "UV_CACHE", "REGISTRY_AUTH")
+_REMOVED = ("GIT_", "ENVSYNC_", "DOCKER_", "RATTLER_", "CONDA_", "REGISTRY_AUTH")
+# How the machine reaches Python packages is kept: it may know no other way to them.
+_KEPT = {"PIP_CONFIG_FILE": "pip/pip.conf", "UV_CONFIG_FILE": "uv/uv.toml"}
 
 
 @contextmanager
@@ -68,10 +70,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "XDG_CONFIG_HOME": str(folder / "config"),
         "XDG_DATA_HOME": str(folder / "data"),
         "DOCKER_CONFIG": str(folder / "docker"),
+        "UV_CACHE_DIR": str(cache_root() / "uv"),
         # What a test starts on loopback is never behind a proxy.
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
+    configuration = Path(ENVIRONMENT.get("XDG_CONFIG_HOME") or Path(ENVIRONMENT["HOME"], ".config"))
+    for name, file in _KEPT.items():
+        if name not in os.environ and (configuration / file).exists():
+            variables[name] = str(configuration / file)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return folder

@@ -101,9 +101,8 @@ def _find_program() -> str:
 def foreign() -> Interpreter:
     """Return Debian's CPython for 64-bit ARM, unpacked aside."""
     root = debs.unpacked(_DEBIAN, "arm64")
-    packages = dict(
-        line.split("_", 1) for line in (root / ".packages").read_text(encoding="utf-8").split()
-    )
+    listed = (root / ".packages").read_text(encoding="utf-8").split()
+    packages = dict(line.split("_", 1) for line in listed)
     return Interpreter(
         version=packages[f"python{PYTHON}-minimal"].split("-")[0],
         base="/usr",
@@ -163,9 +162,7 @@ def _extension_modules(
     grouped: dict[str, dict[str, Path]] = {}
     for name, library in sorted(bundled.items()):
         grouped.setdefault(owners[_stem(name)], {})[name] = library
-    packages = [
-        _library(name, files, interpreter, scratch) for name, files in sorted(grouped.items())
-    ]
+    packages = [_library(name, grouped[name], interpreter, scratch) for name in sorted(grouped)]
     return packages, entries
 
 
