@@ -75,7 +75,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
-    configuration = Path(ENVIRONMENT.get("XDG_CONFIG_HOME") or Path(ENVIRONMENT["HOME"], ".config"))
+    configuration = Path(ENVIRONMENT.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     for name, file in _KEPT.items():
         if name not in os.environ and (configuration / file).exists():
             variables[name] = str(configuration / file)
