@@ -57,21 +57,20 @@ class _Mark(Protocol):
 def parse_document(
     data: bytes, path: str, faults: Faults, limits: Limits = SPEC_LIMITS
 ) -> Node | None:
-    """Parse one YAML document; implements `envsync.ports.documents.ParseDocument`."""
+    """Parse one YAML document; implements `envsync.ports.documents.ParseDocument`.
+
+    An empty file is an empty scalar, as it is in YAML.
+    """
     text = _decoded(data, path, faults, limits)
     if text is None:
         return None
-    before = len(faults)
     try:
-        root = _Reader(_parser(text), path, faults, limits).document()
+        return _Reader(_parser(text), path, faults, limits).document()
     except yaml.YAMLError as error:
         faults.extend([explain(error, text, path)])
         return None
     except _Stop:
         return None
-    if root is None and len(faults) == before:
-        faults.add(Position(file=path), "The file is empty", "It holds no YAML at all.")
-    return root
 
 
 def _parser(text: str) -> _Events:
@@ -143,17 +142,16 @@ class _Reader:
         self._nodes = 0
         self._stop_at = len(faults) + _FAULT_LIMIT
 
-    def document(self) -> Node | None:
-        """Return the only document's root; None when the file holds nothing."""
+    def document(self) -> Node:
+        """Return the only document's root."""
         next_event = self._events.get_event
         next_event()  # the stream starts
         start = next_event()
         if isinstance(start, yaml.StreamEndEvent):
-            return None
+            return Scalar(where=Position(file=self._path), text="")
         if start.tags:
             self._fault(start.start_mark, "A %TAG directive is not allowed", "Remove the line.")
-        first = next_event()
-        root = self._node(first, 0)
+        root = self._node(next_event(), 0)
         next_event()  # the document ends
         second = next_event()
         if not isinstance(second, yaml.StreamEndEvent):
@@ -162,8 +160,6 @@ class _Reader:
                 "A second document starts here; the file must hold one",
                 "Remove the line '---' or what follows it.",
             )
-        if isinstance(first, yaml.ScalarEvent) and isinstance(root, Scalar) and root.is_null:
-            return None
         return root
 
     def _node(self, event: Any, depth: int) -> Node:

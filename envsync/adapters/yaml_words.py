@@ -69,6 +69,11 @@ def _words(error: yaml.MarkedYAMLError, source: str, column: int) -> tuple[str, 
             "A ': ' cannot stand here: a second one on its line, or the line is indented too deep",
             "Put text that contains ': ' in quotes, or correct the indentation.",
         )
+    if rest.startswith("@EXPLICIT"):
+        return (
+            "This is an explicit list of packages, not a conda environment file",
+            "Write a file with 'dependencies:'; 'envsync lock' makes the exact list.",
+        )
     if "cannot start any token" in problem:
         return (
             f"A value cannot start with {shown(rest[:1])}",

@@ -9,6 +9,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _USERINFO = re.compile(r"(?:\w[\w+.-]*:)?//(?P<userinfo>[^/?#\s]*)@")
 _TOKEN_PATH = re.compile(r"//[^\s]*/t/[^/\s]+(?:/|$)")
+_LOGIN = re.compile(r"(?:[a-z]+://)?[^/@\s]+@[^/@\s]+/")
 _PLACEHOLDER = re.compile(r"\$?\{\{.*?\}\}|\$\{[^}]*\}|\{[A-Z_]+\}|<[A-Za-z_-]+>")
 
 
@@ -63,6 +64,11 @@ def carries_credentials(text: str) -> bool:
         if ":" in match["userinfo"] or "ssh:" not in match[0]:
             return True
     return _TOKEN_PATH.search(text) is not None
+
+
+def carries_login(text: str) -> bool:
+    """Tell whether an image or a registry holds a user before its host: ``me:secret@host/…``."""
+    return _LOGIN.match(text) is not None
 
 
 def placeholder(text: str) -> str:

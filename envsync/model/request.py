@@ -2,13 +2,15 @@
 
 Name, version, description and tags never count; the order of channels and dependencies does,
 because channel order decides what conda installs. Two environments with the same request hash
-share one lock, platform by platform, which is why platforms do not count either.
+share one lock, platform by platform, which is why platforms do not count either. What is set in the
+image but decides no solve (variables, user) belongs to the definition hash and not to this one.
 """
 
 from __future__ import annotations
 
 from envsync.model.canonical import Json, hash_json
 from envsync.model.config import Config
+from envsync.model.match_spec import squeezed
 from envsync.model.spec import Spec
 
 REQUEST_FORMAT = 1
@@ -26,8 +28,10 @@ def request_document(spec: Spec, config: Config) -> Json:
         conda = {
             "channels": list(spec.conda.channels or config.channels),
             "nodefaults": spec.conda.nodefaults,
-            "dependencies": list(spec.conda.dependencies),
-            "pip": list(spec.conda.pip),
+            "dependencies": [squeezed(text) for text in spec.conda.dependencies],
+            "pip": [squeezed(text) for text in spec.conda.pip],
+            "pip_constraints": [squeezed(text) for text in spec.conda.pip_constraints],
+            "wheels": dict(spec.conda.wheels),
         }
     return {
         "format": REQUEST_FORMAT,

@@ -26,7 +26,14 @@ class CondaFile:
     dependencies: tuple[str, ...] = ()
     """Conda match specs, as written."""
     pip: tuple[str, ...] = ()
-    """Requirements of the ``pip:`` section, as written."""
+    """Lines of the ``pip:`` section, as written; ``-r`` files stand here with their lines."""
+    pip_constraints: tuple[str, ...] = ()
+    """Lines of ``-c`` files: they limit versions and ask for nothing."""
+    wheels: Mapping[str, str] = field(default_factory=dict)
+    """Wheels of the repository: the path as it stands in ``pip`` to the SHA-256 of the file.
+
+    The path is relative to the folder of the file that has the ``pip:`` section, as for pip.
+    """
     variables: Mapping[str, str] = field(default_factory=dict)
     """``variables:`` of the conda file: set in the image, as conda sets them on activation."""
     path: str | None = None

@@ -1,0 +1,109 @@
+"""From the nodes of ``envsync.yaml`` to a `Config`, with every fault found."""
+
+from __future__ import annotations
+
+import re
+
+from envsync.errors import InvalidInput, Position
+from envsync.model.conda_file_reader import read_channels
+from envsync.model.config import Config
+from envsync.model.document import (
+    Faults,
+    Node,
+    Scalar,
+    as_bool,
+    as_mapping,
+    as_text,
+    as_texts,
+    check_keys,
+    nearest,
+    shown,
+)
+from envsync.model.names import IMAGE_PLATFORMS, PLATFORMS
+from envsync.model.places import carries_login
+from envsync.model.reference import parse_registry_location
+
+KEYS = ("registry", "platforms", "channels", "remote", "copy_images", "allow_link_scripts")
+_ADVICE = {
+    "namespace": "Write it after the registry: 'registry: host/namespace'.",
+    "environments": "Environments stand in the folder environments/, one folder each.",
+}
+_REMOTE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
+_PACKAGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def read_config(root: Node, faults: Faults) -> Config:
+    """Read ``envsync.yaml``; what it does not say has its default."""
+    default = Config()
+    document = as_mapping(root, "envsync.yaml", faults)
+    if document is None:
+        return default
+    check_keys(document, KEYS, "envsync.yaml", faults, _ADVICE)
+    copy_images = as_bool(document.get("copy_images"), "'copy_images'", faults)
+    return Config(
+        registry=_registry(document.get("registry"), faults),
+        platforms=read_platforms(document.get("platforms"), faults) or default.platforms,
+        channels=read_channels(document.get("channels"), faults) or default.channels,
+        remote=_name(document.get("remote"), "'remote'", _REMOTE, faults) or default.remote,
+        copy_images=default.copy_images if copy_images is None else copy_images,
+        allow_link_scripts=tuple(
+            name
+            for item in as_texts(document.get("allow_link_scripts"), "'allow_link_scripts'", faults)
+            if (name := _name(item, "A package", _PACKAGE, faults))
+        ),
+    )
+
+
+def read_platforms(node: Node | None, faults: Faults) -> tuple[str, ...]:
+    """Read a list of platforms; images can be made for at least one of them."""
+    platforms: list[str] = []
+    for item in as_texts(node, "'platforms'", faults):
+        if item.text not in PLATFORMS:
+            near = nearest(item.text, PLATFORMS)
+            hint = f"Did you mean '{near}'?" if near else f"Known: {', '.join(PLATFORMS)}."
+            faults.add(item.where, f"{shown(item.text)} is not a platform", hint)
+        elif item.text in platforms:
+            faults.add(item.where, f"The platform {shown(item.text)} stands twice")
+        else:
+            platforms.append(item.text)
+    if node is not None and platforms and not IMAGE_PLATFORMS.keys() & set(platforms):
+        faults.add(
+            node.where,
+            "None of these platforms can have an image",
+            f"Add {' or '.join(IMAGE_PLATFORMS)}.",
+        )
+    return tuple(platforms)
+
+
+def fault_of(error: InvalidInput, where: Position, faults: Faults) -> None:
+    """Note an error about a text as a fault of the place where the text stands."""
+    detail = f": {error.detail[:1].lower()}{error.detail[1:]}" if error.detail else ""
+    faults.add(where, f"{error.summary}{detail}".removesuffix("."), error.hint)
+
+
+def _registry(node: Node | None, faults: Faults) -> str:
+    text = as_text(node, "'registry'", faults)
+    if text is None:
+        return ""
+    if carries_login(text.text):
+        faults.add(
+            text.where,
+            "The registry holds a user, a password or a token",
+            "Remove them and log in: docker login.",
+        )
+        return ""
+    try:
+        return str(parse_registry_location(text.text.strip()))
+    except InvalidInput as error:
+        fault_of(error, text.where, faults)
+        return ""
+
+
+def _name(node: Node | None, what: str, pattern: re.Pattern[str], faults: Faults) -> str:
+    text = node if isinstance(node, Scalar) and not node.is_null else as_text(node, what, faults)
+    if text is None:
+        return ""
+    if pattern.fullmatch(text.text) is None:
+        faults.add(text.where, f"{what} cannot be called {shown(text.text)}")
+        return ""
+    return text.text
