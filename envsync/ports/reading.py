@@ -1,33 +1,5 @@
-"""What a read from outside can say: present, absent or unknown; a failed read is not *absent*."""
+"""Three-valued reads, see `envsync.model.reading`."""
 
-from __future__ import annotations
+from envsync.model.reading import ABSENT, Absent, Present, Reading, Unknown
 
-from dataclasses import dataclass
-from typing import Generic, Literal, TypeAlias, TypeVar
-
-T_co = TypeVar("T_co", covariant=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Present(Generic[T_co]):
-    """It is there."""
-
-    value: T_co
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """It is proved not to be there: the remote answered 404, or the folder has no such file."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
-    """Nothing can be said: refused, unreachable, or an answer that makes no sense."""
-
-    why: Literal["not allowed", "unavailable"]
-    reason: str
-    """For people, without credentials."""
-
-
-Reading: TypeAlias = Present[T_co] | Absent | Unknown
-ABSENT = Absent()
+__all__ = ["ABSENT", "Absent", "Present", "Reading", "Unknown"]

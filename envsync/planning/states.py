@@ -1,0 +1,82 @@
+"""What git asks for (`Desired`) and what git and the registry hold (`Observed`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from envsync.model.definition import Definition
+from envsync.model.names import version_order
+from envsync.model.reading import ABSENT, Reading
+from envsync.model.record import Record
+from envsync.model.spec import Kind
+
+InputReason = Literal[
+    "spec_invalid",
+    "lock_missing",
+    "lock_unsatisfied",
+    "lock_platform_missing",
+    "lock_integrity",
+    "kind_unsupported",
+]
+"""Why what git holds cannot be built."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """An environment that cannot be planned until a person changes the repository."""
+
+    name: str
+    reason: InputReason
+    detail: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """One environment as a commit asks for it, resolved."""
+
+    name: str
+    kind: Kind
+    definition: Definition
+    definition_hash: str
+    """Taken once: it is asked for many times."""
+    request: str
+    version: str | None
+    """An explicit version of the spec, else None."""
+    platforms: tuple[str, ...]
+    """Platforms of the image, not of the lock."""
+    lock_sha256: str
+    base_digest: str
+    copied: bool
+    """Whether the image stands in envsync's registry; an ``image`` environment usually does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What git and the registry hold for one environment. Digests are ``sha256:…``."""
+
+    name: str
+    records: tuple[Record, ...] = ()
+    """In order of creation."""
+    content: Reading[str] = ABSENT
+    """The digest at ``def-<hash>`` of the desired definition (for an image that is not copied, the
+    digest at its source)."""
+    version_tag: Reading[str] = ABSENT
+    """The digest at the registry tag of the version that should be current."""
+    sibling: Reading[str] = ABSENT
+    """The name of another environment whose repository holds the desired definition."""
+    broken_tags: Mapping[str, str] = field(default_factory=dict)
+    """Git tags below ``env/<name>/`` that are no records, and what is wrong with them."""
+
+
+def in_order(records: tuple[Record, ...]) -> tuple[Record, ...]:
+    """Return records in order of creation: by date, those of one moment by version."""
+    return tuple(sorted(records, key=lambda r: (r.created, version_order(r.version))))
+
+
+def latest(records: tuple[Record, ...]) -> Record | None:
+    """Return the most recently created of *records*."""
+    ordered = in_order(records)
+    return ordered[-1] if ordered else None
