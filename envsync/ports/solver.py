@@ -36,6 +36,8 @@ class PipRequest:
     glibc: str
     provided: Mapping[str, str]
     """Distribution name to version that conda packages already provide."""
+    osx: str = ""
+    """Version of macOS to support, where the platform is one of its; '' for the default."""
     prefer: tuple[LockedPackage, ...] = ()
     exclude_newer: datetime.datetime | None = None
 
@@ -47,6 +49,8 @@ class Solution:
     packages: tuple[LockedPackage, ...]
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Archive size in bytes by file name, where the index says it."""
+    warnings: tuple[str, ...] = ()
+    """What people should know although it worked."""
 
 
 class CondaSolver(Protocol):
