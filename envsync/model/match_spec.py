@@ -19,6 +19,11 @@ _AROUND_OPERATORS = re.compile(r"\s*([=<>!~|,]+)\s*")
 _OPERATOR = re.compile(r"[=<>!~]+")
 _VERSION = re.compile(r"\^[^\s,|]+\$|[0-9A-Za-z_.!+*-]*[0-9A-Za-z*][0-9A-Za-z_.!+*-]*")
 _BUILD = re.compile(r"[0-9A-Za-z_.+*!-]+|\^\S+\$")
+_SIMPLE = re.compile(
+    r"[A-Za-z0-9_][A-Za-z0-9_.-]*[A-Za-z0-9_]"
+    r"(?: ?(?:==|>=|<=|=|>|<) ?[0-9][0-9A-Za-z]*(?:\.[0-9A-Za-z]+)*)?"
+)
+"""What most match specs are; it saves the closer look."""
 _SPACED_BUILD = re.compile(r"[^\s,|(=<>!~]\s+=[^=]")
 _PAIR = re.compile(r"\s*(?P<key>[a-z_0-9]+)\s*=\s*(?:'[^']*'|\"[^\"]*\"|[^\s,'\"\[\]]+)\s*")
 _BRACKET_KEYS = {
@@ -53,6 +58,8 @@ def squeezed(text: str) -> str:
 def match_spec_problem(text: str) -> Problem | None:
     """Return what is wrong with a match spec; None when it can be handed to a solver."""
     text = text.strip()
+    if _SIMPLE.fullmatch(text):
+        return None
     if found := _foreign(text):
         return found
     channel, separator, rest = text.rpartition("::")

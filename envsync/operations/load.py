@@ -123,7 +123,7 @@ def load_environment(tree: Tree, parse: ParseDocument, name: str) -> Spec:
     here = Position(file=folder)
     if not is_name(name):
         faults.add(
-            here,
+            Position(file=ENVIRONMENTS),  # the folder's own name may not be fit to print
             f"The folder {shown(name)} has no name that an environment can have",
             "Names have letters, digits, '-' and '_', at most 255, and start with a letter or"
             " digit.",
@@ -161,7 +161,7 @@ def load_spec(tree: Tree, parse: ParseDocument, path: str, *, name: str | None) 
 
 
 def _summary(name: str) -> str:
-    return f"The environment {name} cannot be used"
+    return f"The environment {shown(name)} cannot be used"
 
 
 def _read(tree: Tree, path: str, named_at: Position, faults: Faults) -> bytes | None:

@@ -1,0 +1,58 @@
+"""``envsync validate``: report every fault of settings and environments."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from envsync.adapters.strict_yaml import parse_document
+from envsync.adapters.worktree import WorkTree
+from envsync.errors import InvalidInput
+from envsync.operations.validate import Validation, validate
+
+
+@click.command("validate")
+@click.argument("names", nargs=-1)
+@click.pass_context
+def command(context: click.Context, names: tuple[str, ...]) -> None:
+    """Check envsync.yaml and environments, and report every fault found.
+
+    NAMES of environments narrow it; globs work.
+    """
+    found = validate(WorkTree(context.obj.root), parse_document, names)
+    click.echo(_json(found) if context.obj.format == "json" else _text(found))
+    if found.faults:
+        context.exit(InvalidInput.exit_code)
+
+
+def _json(found: Validation) -> str:
+    document = {
+        "format_version": "1.0",
+        "valid": not found.faults,
+        "environments": [{"name": name, "valid": name not in found.broken} for name in found.names],
+        "faults": [
+            {
+                "file": fault.where.file,
+                "line": fault.where.line,
+                "column": fault.where.column,
+                "message": fault.message,
+                "hint": fault.hint,
+            }
+            for fault in found.faults
+        ],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _text(found: Validation) -> str:
+    lines = [str(fault) for fault in found.faults]
+    environments = _count(len(found.names), "environment")
+    if not found.faults:
+        return f"{environments} checked: no faults."
+    faults = _count(len(found.faults), "fault")
+    return "\n".join([*lines, f"{environments} checked: {faults}, {len(found.broken)} broken."])
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
