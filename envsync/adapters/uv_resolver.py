@@ -88,7 +88,7 @@ class UvResolver:
         command += ["--no-python-downloads", "--python", sys.executable, "--no-progress"]
         command += ["--python-version", request.python_version]
         command += ["--python-platform", _uv_platform(request), "--only-binary", ":all:"]
-        command += ["--constraints", "conda.txt", "--output-file", output]
+        command += ["--constraints", "constraints.txt", "--output-file", output]
         command += ["--annotation-style", "split", "--color", "never"]
         if output == "pylock.toml":
             command += ["--format", "pylock.toml"]
@@ -141,7 +141,8 @@ def _write_inputs(work: Path, lines: PipLines, request: PipRequest) -> frozenset
         f"{name} @ {_stub(work, name, version).as_uri()}\n"
         for name, version in sorted(request.provided.items())
     ]
-    (work / "conda.txt").write_text("".join(constraints), encoding="utf-8")
+    constraints += [f"{line}\n" for line in request.constraints]
+    (work / "constraints.txt").write_text("".join(constraints), encoding="utf-8")
     preferred = [p for p in request.prefer if p.manager == "pip"]
     if preferred:
         entries = [f'[[packages]]\nname = "{p.name}"\nversion = "{p.version}"\n' for p in preferred]
@@ -277,11 +278,18 @@ def _fault(stderr: str, request: PipRequest) -> EnvsyncError:
             for name, version in request.provided.items()
             if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", text)
         ]
-        body = text.partition("\n")[2].strip() or text
+        # uv's own hints name options of uv.
+        body, _, advice = (text.partition("\n")[2].strip() or text).partition("\n\nhint:")
+        hint = "Change the version that conda provides, or the pip requirement." if ours else ""
+        if "was found on" in advice:
+            hint = (
+                "The first index that has a package is the only one asked for it, so that no other "
+                "index can slip in its own; put the right index first."
+            )
         return Unsatisfiable(
             "No set of wheels satisfies the pip requirements",
             detail="\n".join([f"{request.platform}: {body}", *ours]),
-            hint="Change the version that conda provides, or the pip requirement." if ours else "",
+            hint=hint,
         )
     if re.search(r"Couldn't parse|invalid|Expected", text):
         return InvalidInput("A pip requirement cannot be read", detail=text)

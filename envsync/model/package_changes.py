@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from envsync.model.lock import LockedPackage, Manager
+from envsync.model.match_spec import match_spec_name
 from envsync.model.spec import CondaFile
 from envsync.model.version_order import compare_versions, release_numbers
 
@@ -138,12 +139,6 @@ def direct_names(conda: CondaFile | None) -> dict[Manager, frozenset[str]]:
         "conda": frozenset(filter(None, map(match_spec_name, conda.dependencies))),
         "pip": frozenset(filter(None, map(requirement_name, conda.pip))),
     }
-
-
-def match_spec_name(text: str) -> str:
-    """Return the package name of a conda match spec: ``numpy`` for ``conda-forge::NumPy >=1``."""
-    match = re.match(r"[\w.\-*]+", text.rpartition("::")[2].strip())
-    return match.group().lower() if match else ""
 
 
 def requirement_name(text: str) -> str:

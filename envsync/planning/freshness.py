@@ -19,8 +19,9 @@ from packaging.version import InvalidVersion, Version
 from envsync.model.channels import CHANNEL_ALIAS, channel_urls, sources_of, strip_credentials
 from envsync.model.config import Config
 from envsync.model.lock import Lock, LockedPackage
+from envsync.model.match_spec import match_spec_name
 from envsync.model.names import IMAGE_PLATFORMS
-from envsync.model.package_changes import chains, direct_names, match_spec_name
+from envsync.model.package_changes import chains, direct_names
 from envsync.model.pypi_names import provided
 from envsync.model.request import request_hash
 from envsync.model.spec import SCRATCH, CondaFile, Spec

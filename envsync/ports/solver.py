@@ -31,6 +31,8 @@ class PipRequest:
 
     platform: str
     requirements: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    """Lines that limit versions and ask for nothing."""
     python_version: str
     """Full version of the locked python, such as 3.11.9."""
     glibc: str
