@@ -17,6 +17,10 @@ Content = Callable[[], AbstractContextManager[BinaryIO | Iterator[bytes]]]
 """How to read something to upload, from its start, as often as needed."""
 
 
+class Differs(Unavailable):
+    """Bytes are not what their descriptor says."""
+
+
 def read_chunks(source: BinaryIO) -> Iterator[bytes]:
     """Yield a file's bytes in chunks."""
     while chunk := source.read(CHUNK):
@@ -24,7 +28,7 @@ def read_chunks(source: BinaryIO) -> Iterator[bytes]:
 
 
 def verified(chunks: Iterable[bytes], descriptor: Descriptor, origin: str) -> Iterator[bytes]:
-    """Yield *chunks*; Unavailable when they are not what *descriptor* says.
+    """Yield *chunks*; Differs when they are not what *descriptor* says.
 
     A stream that is too long ends before its surplus is given on; a wrong digest shows at the end.
     """
@@ -57,8 +61,8 @@ def outgoing(
             sent(len(chunk))
 
 
-def _differs(descriptor: Descriptor, origin: str, how: str) -> Unavailable:
-    return Unavailable(
+def _differs(descriptor: Descriptor, origin: str, how: str) -> Differs:
+    return Differs(
         f"{descriptor.digest} is damaged",
         detail=f"In {origin} {how}.",
         hint="Try again; if it stays so, the stored bytes are damaged and must be replaced.",

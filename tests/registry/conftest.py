@@ -1,0 +1,68 @@
+"""Registries of every kind, for the contract that all of them keep."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from envsync.adapters.registries import Registries, RegistrySettings, open_registry
+from envsync.adapters.retries import Clock
+from envsync.ports.registry import RegistryWriter
+from tests.parts.registry import Registry, run_registry
+
+_number = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def login_registry() -> Iterator[Registry]:
+    """A registry that wants a login, over TLS, for the tests of one worker."""
+    with run_registry(auth=True, tls=True) as running:
+        yield running
+
+
+@pytest.fixture
+def repository() -> str:
+    """A repository of the test's own."""
+    return f"team/envs/test{next(_number)}"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock on which nobody waits."""
+    return fast_clock()
+
+
+def fast_clock() -> Clock:
+    """Return a clock that a sleep moves at once."""
+    elapsed = [1000.0]
+
+    def sleep(seconds: float) -> None:
+        elapsed[0] += seconds
+
+    return Clock(monotonic=lambda: elapsed[0], sleep=sleep, random=lambda: 1.0)
+
+
+def settings(running: Registry, folder: Path) -> RegistrySettings:
+    """Return the settings of a user of a running registry."""
+    config = running.docker_config(folder / "docker")
+    if running.ca:
+        certificates = config / "certs.d" / running.host
+        certificates.mkdir(parents=True, exist_ok=True)
+        (certificates / "ca.crt").write_bytes(running.ca.read_bytes())
+    return RegistrySettings(docker_config=config, clock=fast_clock())
+
+
+@pytest.fixture(params=["a folder", "http", "https with a login"])
+def registry_under_test(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RegistryWriter]:
+    """Each implementation in turn."""
+    if request.param == "a folder":
+        with Registries(RegistrySettings()) as registries:
+            yield open_registry(tmp_path / "registry", registries)
+        return
+    name = "shared_registry" if request.param == "http" else "login_registry"
+    running: Registry = request.getfixturevalue(name)
+    with Registries(settings(running, tmp_path)) as registries:
+        yield open_registry(running.host, registries)
