@@ -11,6 +11,9 @@ from typing import BinaryIO, Protocol
 from envsync.model.definition import Definition
 from envsync.model.lock import LockedPackage
 from envsync.oci.descriptor import Descriptor, RawManifest
+from envsync.oci.layer import Layer, WrittenLayer
+from envsync.oci.ownership import StagedPackage
+from envsync.oci.segment import Python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,20 +50,38 @@ class BaseImage:
     digest: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """The packages of one platform, linked for `envsync.oci.entry.PREFIX`, each for itself."""
+
+    packages: tuple[StagedPackage, ...]
+    """Conda packages, dependencies before what depends on them, then wheels by name."""
+    python: Python | None
+
+
 class PackageStore(Protocol):
     """Packages of the channels and of the pip index, fetched once and verified."""
 
-    def link(self, packages: Sequence[LockedPackage], platform: str, staging: Path) -> None:
-        """Install *packages* (conda and pip) into the empty folder *staging* for ``/opt/env``.
+    def stage(self, packages: Sequence[LockedPackage], platform: str, staging: Path) -> Staged:
+        """Link *packages* (conda and pip), each into a folder of its own below *staging*.
 
-        Files get the image's prefix; no link script runs. Raises Unavailable when a package cannot
-        be fetched, InvalidInput when its bytes are not what the lock says.
+        Files get the image's prefix; no link script runs. The entries can be read as long as
+        *staging* stands. Raises Unavailable when a package cannot be fetched, InvalidInput when its
+        bytes are not what the lock says or it holds what no image may hold.
         """
 
 
-class Built(Protocol):
-    """A build in progress holds a folder with blobs; leaving the context removes it."""
+class Workspace(Protocol):
+    """The folder of one build: what is staged, and the blobs that were made of it."""
 
-    def __enter__(self) -> BuiltImage: ...
+    def staging(self, name: str) -> Path:
+        """Return a new empty folder."""
 
-    def __exit__(self, *exc: object) -> None: ...
+    def write(
+        self, layers: Sequence[Layer], written: Callable[[int], None]
+    ) -> tuple[tuple[WrittenLayer, Blob], ...]:
+        """Compress *layers* on all cores and return them in the same order.
+
+        *written* hears the compressed bytes of each part, from any thread. Raises Unavailable when
+        the disk is full.
+        """

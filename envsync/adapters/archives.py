@@ -1,0 +1,116 @@
+"""Package archives: fetched once, verified against the lock's sha256, kept under that hash.
+
+Nothing is taken from the cache that was not verified when it was written; files are written aside
+and renamed, so that several processes can share the folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.model.channels import strip_credentials
+from envsync.model.lock import LockedPackage
+
+Download = Callable[[str, Path], Awaitable[None]]
+"""Writes what is at a URL into a file; OSError or RuntimeError when it cannot."""
+
+_AT_ONCE = 8
+_SUFFIXES = (".conda", ".tar.bz2", ".whl")
+_REFUSED = re.compile(r"\b(401|403)\b")
+
+
+class Archives:
+    """The archives below *folder*; *download* fetches what is not a file of this machine."""
+
+    def __init__(self, folder: Path, download: Download) -> None:
+        self._folder = folder
+        self._download = download
+
+    async def fetch(self, packages: Sequence[LockedPackage]) -> list[Path]:
+        """Return the verified archive of each package, in the same order."""
+        turn = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(package: LockedPackage) -> Path:
+            async with turn:
+                return await self._fetch(package)
+
+        # All are tried, so that which failure is told does not depend on which was quicker.
+        results = await asyncio.gather(*map(one, packages), return_exceptions=True)
+        return [_path(result) for result in results]
+
+    async def _fetch(self, package: LockedPackage) -> Path:
+        suffix = next((end for end in _SUFFIXES if package.file_name.endswith(end)), "")
+        if not suffix:
+            raise InvalidInput(
+                f"{package.name} {package.version} is not a package file",
+                detail=f"{strip_credentials(package.url)} ends with none of {', '.join(_SUFFIXES)}",
+            )
+        url = package.url.partition("#")[0]
+        if url.startswith("file://"):
+            path = Path(unquote(urlsplit(url).path))
+            await asyncio.to_thread(_verify, path, package)
+            return path
+        target = self._folder / package.sha256[:2] / f"{package.sha256}{suffix}"
+        if not target.exists():
+            await self._fetch_into(target, url, package)
+        return target
+
+    async def _fetch_into(self, target: Path, url: str, package: LockedPackage) -> None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+            os.close(handle)
+            aside = Path(name)
+            try:
+                await self._download(url, aside)
+                await asyncio.to_thread(_verify, aside, package)
+                aside.replace(target)
+            finally:
+                aside.unlink(missing_ok=True)
+        except (OSError, RuntimeError) as error:
+            raise _unreachable(package, error) from error
+
+
+def _path(result: Path | BaseException) -> Path:
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _verify(path: Path, package: LockedPackage) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreachable(package, error) from error
+    if found != package.sha256:
+        raise InvalidInput(
+            f"{package.name} {package.version} is not what the lock says",
+            detail=f"{strip_credentials(package.url)}\n"
+            f"has the sha256 {found},\nand the lock wants  {package.sha256}.",
+            hint="Its file was replaced or damaged. If the new file is right, lock again:\n"
+            "envsync lock",
+        )
+
+
+def _unreachable(package: LockedPackage, error: Exception) -> Unavailable | NotAllowed:
+    what = f"{package.name} {package.version}"
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return Unavailable(
+            "the disk is full",
+            detail=f"There was no room for {what}.",
+            hint="Free some space, or choose another cache folder.",
+        )
+    detail = f"{strip_credentials(package.url)}: {strip_credentials(str(error))}"
+    if _REFUSED.search(str(error)):
+        return NotAllowed(f"{what} may not be fetched", detail=detail)
+    return Unavailable(f"{what} cannot be fetched", detail=detail)

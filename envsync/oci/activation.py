@@ -1,0 +1,68 @@
+"""What conda's activation does, done when a container starts.
+
+Variables of ``etc/conda/env_vars.d`` become variables of the image. Scripts of
+``etc/conda/activate.d`` need a shell, so they are run by a small entry point, which is only there
+when an environment has any.
+Source: https://docs.conda.io/projects/conda/en/stable/dev-guide/deep-dives/activation.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from envsync.errors import InvalidInput
+from envsync.oci.entry import PREFIX, ROOT, Entry, File
+
+ENTRY_POINT = f"{PREFIX}/.envsync/entrypoint"
+"""The program that runs activation scripts, then what the container was asked to run."""
+
+_SCRIPTS = f"{ROOT}/etc/conda/activate.d/"
+_VARIABLES = f"{ROOT}/etc/conda/env_vars.d/"
+
+# Packages test their activation scripts with bash; under a plainer sh a syntax error in one of them
+# would end the container, so bash is preferred where there is one. `exec` makes the program process
+# 1, so that it gets the signals.
+SCRIPT = f"""\
+#!/bin/sh
+if [ -z "${{BASH_VERSION:-}}" ] && [ -x "$(command -v bash)" ]; then
+    exec bash "$0" "$@"
+fi
+for envsync_script in {PREFIX}/etc/conda/activate.d/*.sh; do
+    [ -r "$envsync_script" ] && . "$envsync_script"
+done
+unset envsync_script
+if [ "$#" -eq 0 ]; then
+    set -- /bin/sh
+fi
+exec "$@"
+""".encode()
+
+
+def has_scripts(entries: Iterable[Entry]) -> bool:
+    """Tell whether a container must run activation scripts."""
+    return any(entry.path.startswith(_SCRIPTS) and entry.path.endswith(".sh") for entry in entries)
+
+
+def package_variables(entries: Iterable[Entry]) -> dict[str, str]:
+    """Return what the files of ``env_vars.d`` set, read in the order of their names."""
+    files = {
+        entry.path: entry
+        for entry in entries
+        if isinstance(entry, File)
+        and entry.path.startswith(_VARIABLES)
+        and entry.path.endswith(".json")
+    }
+    found: dict[str, str] = {}
+    for path in sorted(files):
+        try:
+            document = json.loads(b"".join(files[path].content()))
+            variables = {str(name): str(value) for name, value in document.items()}
+        except (ValueError, AttributeError) as error:
+            raise InvalidInput(
+                f"/{path} is not a JSON object", detail=f"A package installs it. {error}"
+            ) from error
+        found |= variables
+    if bad := [name for name in found if not name or "=" in name or "\0" in name + found[name]]:
+        raise InvalidInput(f"{bad[0]!r} cannot be an environment variable", detail=_VARIABLES)
+    return found

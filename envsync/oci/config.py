@@ -1,0 +1,149 @@
+"""The image config: what a container of the image starts with.
+
+Source: https://github.com/opencontainers/image-spec/blob/main/config.md
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envsync.errors import InvalidInput
+from envsync.model.canonical import Json, canonical_json
+from envsync.model.definition import FORMAT
+from envsync.model.names import IMAGE_PLATFORMS
+from envsync.oci.descriptor import is_digest
+from envsync.oci.entry import PREFIX
+from envsync.oci.layer import WrittenLayer
+
+DEFINITION = "io.envsync.definition-hash"
+"""Label and annotation: the hash of the definition that the image was built from."""
+FORMAT_NUMBER = "io.envsync.format"
+"""Label and annotation: the number of the image format."""
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+"""Label and annotation: the digest of the base image's manifest."""
+
+EPOCH = "1970-01-01T00:00:00Z"
+"""When an image without a base was created, for reproducible images have no clock."""
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_KEPT = ("author", "variant", "os.version", "os.features")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseConfig:
+    """What an image takes over from its base's config; an empty one stands for scratch."""
+
+    created: str = EPOCH
+    settings: Mapping[str, Any] | None = None
+    """The member ``config``: user, environment, entry point, labels and so on."""
+    diff_ids: tuple[str, ...] = ()
+    history: tuple[Mapping[str, Any], ...] = ()
+    extra: Mapping[str, Any] | None = None
+    """Other members that stay as they are, such as ``variant``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the definition and the packages add to the base's config."""
+
+    platform: str
+    definition_hash: str
+    base_digest: str
+    variables: Mapping[str, str]
+    user: str
+    entry_point: str
+    """Program that runs before the base's entry point; '' for none."""
+
+
+def parse_base_config(body: bytes, platform: str, layers: int) -> BaseConfig:
+    """Read a base image's config; InvalidInput when it does not fit *platform* or its *layers*."""
+    wanted = IMAGE_PLATFORMS[platform]
+    try:
+        document = json.loads(body)
+        found = (document["os"], document["architecture"])
+        diff_ids = tuple(map(str, document["rootfs"]["diff_ids"]))
+        history = tuple(dict(entry) for entry in document.get("history") or ())
+        settings = dict(document.get("config") or {})
+    except (ValueError, KeyError, TypeError) as error:
+        raise _bad(f"It cannot be read: {error!r}.") from error
+    if found != wanted:
+        raise _bad(f"It is for {'/'.join(map(str, found))}, and {'/'.join(wanted)} is needed.")
+    if len(diff_ids) != layers or not all(map(is_digest, diff_ids)):
+        raise _bad(f"It lists {len(diff_ids)} diff ids for {layers} layers.")
+    if sum(not entry.get("empty_layer") for entry in history) != layers:
+        # Some tools write no history; entries and layers must match for those that read it.
+        history = tuple({"created_by": "base image"} for _ in range(layers))
+    return BaseConfig(
+        created=str(document.get("created") or EPOCH),
+        settings=settings,
+        diff_ids=diff_ids,
+        history=history,
+        extra={key: document[key] for key in _KEPT if key in document},
+    )
+
+
+def render_config(base: BaseConfig, settings: Settings, layers: Sequence[WrittenLayer]) -> bytes:
+    """Return the canonical JSON of an image's config."""
+    os_name, architecture = IMAGE_PLATFORMS[settings.platform]
+    document: dict[str, Json] = {
+        **(base.extra or {}),
+        "created": base.created,
+        "os": os_name,
+        "architecture": architecture,
+        "config": _container(dict(base.settings or {}), settings),
+        "rootfs": {"type": "layers", "diff_ids": [*base.diff_ids, *(la.diff_id for la in layers)]},
+        "history": [
+            *base.history,
+            *(
+                {
+                    "created": base.created,
+                    "created_by": "envsync",
+                    "comment": layer.layer.comment,
+                }
+                for layer in layers
+            ),
+        ],
+    }
+    return canonical_json(document)
+
+
+def marks(settings: Settings) -> dict[str, str]:
+    """Return the labels and annotations that say what an image is."""
+    return {
+        DEFINITION: settings.definition_hash,
+        FORMAT_NUMBER: str(FORMAT),
+        **({BASE_DIGEST: settings.base_digest} if settings.base_digest else {}),
+    }
+
+
+def environment(base: Sequence[str], variables: Mapping[str, str]) -> list[str]:
+    """Return ``Env``: the base's variables in their order, ours, then *variables* by name."""
+    found = dict(item.partition("=")[::2] for item in base)
+    path = found.get("PATH") or _DEFAULT_PATH
+    found["PATH"] = f"{PREFIX}/bin:{path}"
+    found["CONDA_PREFIX"] = PREFIX
+    found["CONDA_DEFAULT_ENV"] = PREFIX
+    found.setdefault("LANG", "C.UTF-8")
+    for name in sorted(variables):
+        found[name] = variables[name]
+    return [f"{name}={value}" for name, value in found.items()]
+
+
+def _container(config: dict[str, Any], settings: Settings) -> dict[str, Json]:
+    config["Env"] = environment(config.get("Env") or (), settings.variables)
+    config["Labels"] = {**(config.get("Labels") or {}), **marks(settings)}
+    if settings.user:
+        config["User"] = settings.user
+    if settings.entry_point:
+        config["Entrypoint"] = [settings.entry_point, *(config.get("Entrypoint") or ())]
+    # What docker leaves behind from its own builds says nothing of this image.
+    for key in ("Image", "Hostname", "Domainname", "OnBuild"):
+        config.pop(key, None)
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def _bad(detail: str) -> InvalidInput:
+    return InvalidInput("the base image's config cannot be used", detail=detail)
