@@ -28,7 +28,7 @@ from envsync.oci.installed import history
 from envsync.oci.layer import Layer
 from envsync.oci.ownership import HISTORY, resolve
 from envsync.oci.segment import Segment
-from envsync.operations.base import read_base
+from envsync.operations.base_layers import read_base
 from envsync.ports.builder import BaseImage, Blob, BuiltImage, PackageStore, Workspace
 from envsync.ports.progress import Progress
 from envsync.ports.registry import RegistryReader
