@@ -191,13 +191,15 @@ class LayoutRegistry:
 
     def _index_document(self, folder: Path) -> dict[str, Any]:
         try:
-            return read_index(folder) or {}
+            document = read_index(folder) or {}
+            list(tagged(document))
         except Damaged as damaged:
             raise Unavailable(
                 f"{folder} is damaged",
                 detail=f"{damaged}; nothing was written.",
                 hint="Move the folder away: `envsync apply` publishes again what git records.",
             ) from damaged
+        return document
 
     def _require_content(self, folder: Path, manifest: RawManifest) -> None:
         document = manifest.document()
