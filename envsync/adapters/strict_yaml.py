@@ -67,7 +67,10 @@ def parse_document(
     try:
         return _Reader(_parser(text), path, faults, limits).document()
     except yaml.YAMLError as error:
-        faults.extend([explain(error, text, path)])
+        fault = explain(error, text, path)
+        # A line that is wrong already, as '{{…}}/x' is, needs no second explanation.
+        if not any((at.where.file, at.where.line) == (path, fault.where.line) for at in faults):
+            faults.extend([fault])
         return None
     except _Stop:
         return None
