@@ -1,0 +1,313 @@
+"""Apply: carry a plan out, in the order that makes killing it at any instant harmless.
+
+1. Build what is missing, publish it at its content tag, read it back.
+2. Record all versions at once in git: atomic and create-only. This is the commit point.
+3. Put the registry's tags: the commit's, ``latest``, and the version's last.
+
+Each step can be derived again from git and the registry, so that recovery is running again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from envsync.errors import Conflict, EnvsyncError, StalePlan, Unavailable
+from envsync.model.record import Record
+from envsync.model.reference import parse_image_reference
+from envsync.operations.build import build
+from envsync.operations.desire import Readers, Wish
+from envsync.operations.observe import Registries
+from envsync.operations.outcome import Outcome, Result, refusal
+from envsync.operations.plan import Planned, make_plan
+from envsync.operations.publish import Uploads, need, publish, published, verify
+from envsync.planning.plan import CHANGING, EnvironmentPlan
+from envsync.planning.states import latest
+from envsync.ports.builder import BuiltImage, PackageStore, Workspace
+from envsync.ports.git import GitWriter
+from envsync.ports.progress import Progress
+from envsync.ports.registry import RegistryWriter
+
+ROUNDS = 10
+"""How often a lost race for a version is planned anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """What building and publishing needs."""
+
+    git: GitWriter
+    registry: RegistryWriter
+    registries: Registries
+    readers: Readers
+    store: PackageStore
+    workspace: Callable[[], AbstractContextManager[Workspace]]
+    progress: Progress
+    pause: Callable[[int], None]
+    """Waits before round *n* of a race, for a random time that grows with *n*."""
+    builds_at_once: int = 2
+
+
+Approve = Callable[[Planned], Mapping[str, EnvironmentPlan]]
+"""Given the plan as it is now, return what of it may be carried out, by name; may raise StalePlan.
+"""
+
+
+def apply(
+    workshop: Workshop, names: Sequence[str] = (), *, approve: Approve | None = None
+) -> Outcome:
+    """Make the registry hold what HEAD asks for and record it; one environment blocks no other."""
+    planned = _plan(workshop, names, "HEAD")
+    allowed = approve(planned) if approve else {e.name: e for e in planned.plan.changing}
+    results = {e.name: refusal(e) for e in planned.plan.environments if e.state not in CHANGING}
+    uploads = Uploads(workshop.registry)
+    for attempt in range(ROUNDS):
+        todo = [e for e in planned.plan.changing if e.name in allowed]
+        if not todo:
+            break
+        lost = _round(workshop, planned, todo, uploads, results)
+        if not lost:
+            break
+        if attempt + 1 == ROUNDS:
+            for name in lost:
+                error = Unavailable(f"{name} lost the race for its version {ROUNDS} times")
+                results[name] = Result(name=name, state="failed", error=error)
+            break
+        workshop.pause(attempt)
+        planned = _plan(workshop, lost, planned.commit.id)
+        allowed = _still_allowed(allowed, planned, results, reviewed=approve is not None)
+    return Outcome(
+        commit=planned.commit.id, results=tuple(sorted(results.values(), key=lambda r: r.name))
+    )
+
+
+def _plan(workshop: Workshop, names: Sequence[str], revision: str) -> Planned:
+    return make_plan(
+        workshop.git, workshop.registries, workshop.readers, revision=revision, names=names
+    )
+
+
+def _still_allowed(
+    allowed: Mapping[str, EnvironmentPlan],
+    planned: Planned,
+    results: dict[str, Result],
+    *,
+    reviewed: bool,
+) -> Mapping[str, EnvironmentPlan]:
+    """After a lost race: what came out of planning again, and whether that may go on.
+
+    A plan that a person reviewed may end in nothing to do, because somebody else did the same; it
+    may not turn into another version than the one that was reviewed.
+    """
+    going_on: dict[str, EnvironmentPlan] = {}
+    for plan in planned.plan.environments:
+        if plan.state not in CHANGING:
+            results[plan.name] = refusal(plan)
+        elif reviewed and plan.after_version != allowed[plan.name].after_version:
+            error = StalePlan(
+                f"{plan.name} is no longer what was reviewed",
+                detail=f"It would become version {plan.after_version}.",
+                hint="Review it again:\n    envsync plan",
+            )
+            results[plan.name] = Result(name=plan.name, state="failed", error=error)
+        else:
+            going_on[plan.name] = plan
+    return going_on
+
+
+def _round(
+    workshop: Workshop,
+    planned: Planned,
+    todo: Sequence[EnvironmentPlan],
+    uploads: Uploads,
+    results: dict[str, Result],
+) -> list[str]:
+    """Publish, record and tag *todo*; return the names whose version somebody else took."""
+    records: dict[str, Record] = {}
+    for plan, future in _publish_all(workshop, planned, todo, uploads):
+        try:
+            records[plan.name] = _record_of(planned, plan, future.result())
+        except EnvsyncError as error:
+            results[plan.name] = Result(name=plan.name, state="failed", error=error)
+            workshop.progress.done(plan.name, f"failed: {error.summary}")
+    recorded, lost = _record(workshop, planned, todo, records, results)
+    made = (*planned.records, *recorded.values())
+    with ThreadPoolExecutor(max(1, min(8, len(recorded)))) as pool:
+        tasks = {
+            plan: pool.submit(_tag, workshop, planned, plan, recorded[plan.name], made)
+            for plan in todo
+            if plan.name in recorded
+        }
+        for plan, task in tasks.items():
+            results[plan.name] = _finished(workshop, plan, recorded[plan.name], task)
+    return lost
+
+
+def _finished(
+    workshop: Workshop, plan: EnvironmentPlan, record: Record, task: Future[None]
+) -> Result:
+    try:
+        task.result()
+    except EnvsyncError as error:
+        workshop.progress.done(plan.name, f"failed: {error.summary}")
+        return Result(name=plan.name, state="failed", error=error)
+    workshop.progress.done(plan.name, f"version {record.version} is {record.digest}")
+    return Result(
+        name=plan.name,
+        state="done",
+        version=record.version,
+        digest=record.digest,
+        did=plan.state,
+    )
+
+
+def _publish_all(
+    workshop: Workshop, planned: Planned, todo: Sequence[EnvironmentPlan], uploads: Uploads
+) -> list[tuple[EnvironmentPlan, Future[str]]]:
+    """Publish every environment; those with one definition after one another, built once."""
+    groups: dict[str, list[EnvironmentPlan]] = defaultdict(list)
+    for plan in todo:
+        groups[plan.definition].append(plan)
+    done: list[tuple[EnvironmentPlan, Future[str]]] = []
+
+    def publish_group(plans: Sequence[EnvironmentPlan], futures: Sequence[Future[str]]) -> None:
+        source = ""
+        for plan, future in zip(plans, futures, strict=True):
+            try:
+                here = replace(plan, copy_from=source) if source else plan
+                future.set_result(
+                    _publish(workshop, planned.wishes.wishes[plan.name], here, uploads)
+                )
+                source = source or plan.name
+            except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
+                future.set_exception(error)
+
+    with ThreadPoolExecutor(workshop.builds_at_once) as pool:
+        for plans in groups.values():
+            futures: list[Future[str]] = [Future() for _ in plans]
+            pool.submit(publish_group, plans, futures)
+            done += zip(plans, futures, strict=True)
+    return done
+
+
+def _publish(workshop: Workshop, wish: Wish, plan: EnvironmentPlan, uploads: Uploads) -> str:
+    """Return the digest under which the environment's definition is published, verified."""
+    desired, registry = wish.desired, workshop.registry
+    repository = workshop.registries.repository(plan.name)
+    if not desired.copied:
+        return plan.digest
+    if any(action.verb == "adopt" for action in plan.actions) or plan.state == "retag":
+        workshop.progress.step(plan.name, "verifying what is published")
+        return verify(registry, repository, desired.definition)
+
+    def sent(amount: int) -> None:
+        workshop.progress.bytes(plan.name, amount)
+
+    def upload(image: BuiltImage) -> str:
+        if plan.digest and plan.digest != image.top.digest:
+            raise Conflict(
+                f"version {plan.after_version} of {plan.name} cannot be made again",
+                detail=f"Recorded as {plan.digest}, built now as {image.top.digest}.",
+                hint="The base image or a package changed under its name; restore a backup.",
+            )
+        workshop.progress.step(plan.name, f"publishing {len(image.blobs)} blobs")
+        return publish(image, registry, repository, uploads, sent)
+
+    if plan.copy_from:
+        workshop.progress.step(plan.name, f"taking the image from {plan.copy_from}")
+        source = workshop.registries.repository(plan.copy_from)
+        tag = desired.definition.content_tag
+        return upload(published(registry, source, tag, desired.definition))
+    base = None
+    if wish.lock.image.digest:
+        reference = parse_image_reference(wish.lock.image.image)
+        base = workshop.registries.source(reference.registry)
+        if desired.kind == "image":
+            workshop.progress.step(plan.name, f"copying {reference}")
+            digest = wish.lock.image.digest
+            return upload(published(base, reference.repository, digest, desired.definition))
+    with workshop.workspace() as workspace:
+        definition, store = desired.definition, workshop.store
+        return upload(
+            build(definition, wish.lock, store, base, workspace, workshop.progress, plan.name)
+        )
+
+
+def _record_of(planned: Planned, plan: EnvironmentPlan, digest: str) -> Record:
+    known = {(r.name, r.version): r for r in planned.records}
+    recorded = known.get((plan.name, plan.after_version))
+    if recorded is not None:
+        return recorded
+    desired = planned.wishes.wishes[plan.name].desired
+    return Record(
+        name=plan.name,
+        version=plan.after_version,
+        definition=desired.definition_hash,
+        request=desired.request,
+        digest=digest,
+        platforms=desired.platforms,
+        lock_sha256=desired.lock_sha256,
+        base_digest=desired.base_digest,
+        format=desired.definition.format,
+        commit=planned.commit.id,
+        created=planned.commit.date,
+    )
+
+
+def _record(
+    workshop: Workshop,
+    planned: Planned,
+    todo: Sequence[EnvironmentPlan],
+    records: Mapping[str, Record],
+    results: dict[str, Result],
+) -> tuple[Mapping[str, Record], list[str]]:
+    """Record what is new in one push; return what is recorded now, and the names that lost."""
+    known = set(planned.records)
+    fresh = [record for record in records.values() if record not in known]
+    if not fresh:
+        return records, []
+    for record in fresh:
+        workshop.progress.step(record.name, f"recording version {record.version}")
+    old = {name: record for name, record in records.items() if record in known}
+    try:
+        verdict = workshop.git.record(fresh)
+    except EnvsyncError as error:
+        failure = error
+    else:
+        if verdict == "recorded":
+            return records, []
+        if verdict == "lost":
+            return old, [record.name for record in fresh]
+        failure = Unavailable(
+            "nobody can say whether the records were written",
+            detail=f"The git remote {workshop.git.remote!r} does not answer any more.",
+            hint="Nothing is lost. Run it again when the remote answers:\n    envsync apply",
+        )
+    for record in fresh:
+        results[record.name] = Result(name=record.name, state="failed", error=failure)
+    return old, []
+
+
+def _tag(
+    workshop: Workshop,
+    planned: Planned,
+    plan: EnvironmentPlan,
+    record: Record,
+    records: Sequence[Record],
+) -> None:
+    """Put the registry's tags of one version, ``latest`` forward only, the version's own last."""
+    desired = planned.wishes.wishes[plan.name].desired
+    if not desired.copied:
+        return
+    registry, repository = workshop.registry, workshop.registries.repository(plan.name)
+    workshop.progress.step(plan.name, f"tagging version {record.version}")
+    where = f"{registry.name}/{repository}@{record.digest}"
+    manifest = need(registry.manifest(repository, record.digest), where)
+    registry.put_manifest(repository, f"git-{record.commit[:12]}", manifest)
+    newest = latest(tuple(r for r in records if r.name == plan.name))
+    if newest is not None and newest.version == record.version:
+        registry.put_manifest(repository, "latest", manifest)
+    registry.put_manifest(repository, record.version, manifest)

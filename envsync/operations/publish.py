@@ -1,0 +1,170 @@
+"""Publish: blobs, then manifests, then the content tag, then read back what the registry holds.
+
+Nothing is uploaded that the registry already has: a blob that any of its repositories holds is
+mounted. Every step may be repeated, so that an interrupted publish is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from envsync.errors import Conflict, NotAllowed, Unavailable
+from envsync.model.definition import Definition
+from envsync.model.reading import Present, Reading, Unknown
+from envsync.oci.config import DEFINITION
+from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
+from envsync.ports.builder import Blob, BuiltImage
+from envsync.ports.registry import ContentMissing, RegistryReader, RegistryWriter
+
+UPLOADS_AT_ONCE = 8
+
+
+class Uploads:
+    """What this process knows the registry to hold; each digest is uploaded once, ever.
+
+    Safe to use from many threads: whoever wants a digest that is on its way waits for it.
+    """
+
+    def __init__(self, registry: RegistryWriter) -> None:
+        """Begin with no knowledge of *registry*."""
+        self._registry = registry
+        self._held: dict[str, list[str]] = defaultdict(list)
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._guard = threading.Lock()
+
+    def place(
+        self, blob: Blob, repository: str, sent: Callable[[int], None], *, again: bool = False
+    ) -> None:
+        """See to it that *repository* holds *blob*; *again* takes no shortcut."""
+        digest = blob.descriptor.digest
+        with self._guard:
+            lock = self._locks[digest]
+        with lock:
+            held = self._held[digest]
+            if again:
+                held.clear()
+            elif repository in held:
+                return
+            if again or not self._found(blob, repository, held):
+                self._registry.put_blob(repository, blob.descriptor, blob.open, sent)
+            held.append(repository)
+
+    def _found(self, blob: Blob, repository: str, held: list[str]) -> bool:
+        digest = blob.descriptor.digest
+        if self._registry.has_blob(repository, digest):
+            return True
+        sources = list(held)
+        if blob.registry == self._registry.name and blob.repository != repository:
+            sources.append(blob.repository)
+        return any(self._registry.mount_blob(repository, digest, source) for source in sources)
+
+
+def publish(
+    image: BuiltImage,
+    registry: RegistryWriter,
+    repository: str,
+    uploads: Uploads,
+    sent: Callable[[int], None],
+) -> str:
+    """Publish *image* at its content tag in *repository* and return the digest read back.
+
+    Raises Conflict when the registry then names another image.
+    """
+
+    def place_all(*, again: bool) -> None:
+        with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
+            tasks = [
+                pool.submit(uploads.place, blob, repository, sent, again=again)
+                for blob in image.blobs
+            ]
+            for task in tasks:
+                task.result()
+
+    place_all(again=False)
+    try:
+        _put_manifests(image, registry, repository)
+    except ContentMissing:
+        # A registry may forget what it said it has (garbage collection, a lost mount).
+        place_all(again=True)
+        _put_manifests(image, registry, repository)
+    digest = verify(registry, repository, image.definition)
+    if digest != image.top.digest:
+        raise Conflict(
+            f"{repository} holds another image for this definition",
+            detail=f"{image.definition.content_tag} should be {image.top.digest}, is {digest}.",
+            hint="Another program writes to this repository, or the registry keeps tags from "
+            "being moved.",
+        )
+    return digest
+
+
+def _put_manifests(image: BuiltImage, registry: RegistryWriter, repository: str) -> None:
+    for child in image.children:
+        registry.put_manifest(repository, child.digest, child)
+    registry.put_manifest(repository, image.definition.content_tag, image.top)
+
+
+def verify(registry: RegistryReader, repository: str, definition: Definition) -> str:
+    """Read back the content tag of *definition* and return the digest it names.
+
+    Raises Conflict when the image says that it is another definition's; an image that envsync did
+    not build says nothing, and its digest must be the definition's.
+    """
+    tag = definition.content_tag
+    manifest = need(registry.manifest(repository, tag), f"{registry.name}/{repository}:{tag}")
+    if definition.kind == "image":
+        label, expected = manifest.digest, definition.image_digest
+    else:
+        label = manifest.document().get("annotations", {}).get(DEFINITION, "")
+        expected = definition.hash
+    if label != expected:
+        raise Conflict(
+            f"{repository}:{tag} is not what its tag says",
+            detail=f"The image there is of {label or 'no definition'}.",
+            hint="Somebody moved the tag. Find out who before anything is put back.",
+        )
+    return manifest.digest
+
+
+def published(
+    registry: RegistryReader, repository: str, reference: str, definition: Definition
+) -> BuiltImage:
+    """Return the image that stands at *reference*, to be published elsewhere."""
+    where = f"{registry.name}/{repository}"
+    top = need(registry.manifest(repository, reference), f"{where}:{reference}")
+    children: list[RawManifest] = []
+    if top.media_type in INDEXES:
+        for child in top.document()["manifests"]:
+            digest = Descriptor.parse(child).digest
+            children.append(need(registry.manifest(repository, digest), f"{where}@{digest}"))
+    blobs: dict[str, Blob] = {}
+    for manifest in children or [top]:
+        document = manifest.document()
+        for item in [document["config"], *document["layers"]]:
+            descriptor = Descriptor.parse(item)
+            blobs[descriptor.digest] = _blob_of(registry, repository, descriptor)
+    return BuiltImage(
+        definition=definition, top=top, children=tuple(children), blobs=tuple(blobs.values())
+    )
+
+
+def _blob_of(registry: RegistryReader, repository: str, descriptor: Descriptor) -> Blob:
+    return Blob(
+        descriptor=descriptor,
+        open=lambda: registry.blob(repository, descriptor),
+        registry=registry.name,
+        repository=repository,
+    )
+
+
+def need(reading: Reading[RawManifest], where: str) -> RawManifest:
+    """Return what was read, or raise what its absence means: it was there a moment ago."""
+    if isinstance(reading, Present):
+        return reading.value
+    if isinstance(reading, Unknown) and reading.why == "not allowed":
+        raise NotAllowed(f"{where} may not be read", detail=reading.reason)
+    reason = reading.reason if isinstance(reading, Unknown) else "It does not exist."
+    raise Unavailable(f"{where} cannot be read", detail=reason)
