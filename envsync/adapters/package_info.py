@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +15,34 @@ from rattler.package_streaming import PackageArchive
 
 from envsync.errors import InvalidInput
 from envsync.model.lock import LockedPackage
-from envsync.oci.entry import CONSTANT_TIME, MAX_TIME, path_fault
+from envsync.oci.entry import CONSTANT_TIME, MAX_TIME, parents, path_fault
 from envsync.oci.segment import Python
 
 _INDEX, _PATHS, _FILES, _LINK = "info/index.json", "info/paths.json", "info/files", "info/link.json"
+# What is written there is the environment's own account of what is installed.
+_RECORD = re.compile(r"conda-meta/(?:history|[^/]*\.json)")
 _ENTRY_POINT = re.compile(r"\s*(?P<name>[\w.+-]+)\s*=\s*[\w.]+\s*:\s*[\w.]+\s*")
 _MILLISECONDS = 253402300799  # the last second of the year 9999: what is larger is in milliseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageInfo:
-    """A package's ``info/index.json``, the size of its archive, and its link scripts."""
+    """A package's ``info/index.json``, the size of its archive in bytes, and what it places."""
 
     package: LockedPackage
     archive: Path
     size: int
     index: Mapping[str, Any]
-    link_scripts: tuple[str, ...]
-    """Paths of scripts that conda would run when it links the package."""
+    paths: tuple[str, ...]
+    """Of files and links in the archive."""
+    programs: tuple[str, ...] = ()
+    """Names of the entry points that are made when the package is linked."""
+
+    @property
+    def link_scripts(self) -> tuple[str, ...]:
+        """Paths of scripts that conda would run when it links the package."""
+        scripts = {f"bin/.{self.package.name}-{when}-link.sh" for when in ("pre", "post")}
+        return tuple(sorted(scripts.intersection(self.paths)))
 
     @property
     def depends(self) -> list[str]:
@@ -54,6 +65,20 @@ class PackageInfo:
         site_packages = str(self.index.get("python_site_packages_path") or default)
         return Python(version=minor, site_packages=site_packages.rstrip("/"))
 
+    def placed(self, python: Python | None) -> dict[str, str]:
+        """Return path in the archive to path in the prefix; python packages are moved there.
+
+        Source: https://docs.conda.io/projects/conda/en/stable/user-guide/concepts/packages.html
+        """
+        if self.index.get("noarch") != "python" or python is None:
+            return {path: path for path in self.paths}
+        moved = {"site-packages": python.site_packages, "python-scripts": "bin"}
+        found = {}
+        for path in self.paths:
+            top, slash, rest = path.partition("/")
+            found[path] = f"{moved[top]}/{rest}" if slash and top in moved else path
+        return found
+
 
 async def read_package_info(package: LockedPackage, archive: Path) -> PackageInfo:
     """Read a verified archive's own description.
@@ -67,23 +92,40 @@ async def read_package_info(package: LockedPackage, archive: Path) -> PackageInf
         files = await opened.read_files([_INDEX, _PATHS, _FILES, _LINK])
         index = _json(files[_INDEX])
         paths = _paths(files)
-        points = (_json(files[_LINK]).get("noarch") or {}).get("entry_points") or []
+        links = _json(files[_LINK]).get("noarch") or {}
+        points = [str(point) for point in links.get("entry_points") or ()]
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise _bad(package, [f"its archive cannot be read: {error}"]) from error
-    faults = [*_identity_faults(package, index), *_path_faults(paths), *_point_faults(points)]
+    faults = [
+        *_identity_faults(package, index),
+        *_type_faults(index),
+        *_path_faults(paths),
+        *_point_faults(points),
+    ]
     if site := index.get("python_site_packages_path"):
         fault = path_fault(str(site).rstrip("/"))
         faults += [f"its site-packages {site!r} {fault}"] if fault else []
     if faults:
         raise _bad(package, faults)
-    scripts = {f"bin/.{package.name}-{when}-link.sh" for when in ("pre", "post")}
     return PackageInfo(
         package=package,
         archive=archive,
         size=size,
         index=index,
-        link_scripts=tuple(sorted(scripts.intersection(paths))),
+        paths=tuple(paths),
+        programs=tuple(point.partition("=")[0].strip() for point in points),
     )
+
+
+def check_placed(info: PackageInfo, python: Python | None) -> None:
+    """Refuse a package in which one path is another's folder.
+
+    Were the one a link, files would be linked through it to wherever it leads.
+    """
+    paths = list(info.placed(python).values())
+    folders = set(parents([*paths, *(f"bin/{name}" for name in info.programs)]))
+    if clash := sorted(folders.intersection(paths)):
+        raise _bad(info.package, [f"{path!r} is a file and a folder" for path in clash])
 
 
 def _json(raw: bytes | None) -> dict[str, Any]:
@@ -95,7 +137,11 @@ def _json(raw: bytes | None) -> dict[str, Any]:
 
 def _paths(files: Mapping[str, bytes | None]) -> list[str]:
     if files[_PATHS]:
-        return [str(entry["_path"]) for entry in _json(files[_PATHS])["paths"]]
+        return [
+            str(entry["_path"])
+            for entry in _json(files[_PATHS])["paths"]
+            if entry.get("path_type") != "directory" or path_fault(str(entry["_path"]))
+        ]
     # Packages before conda-build 3 list their files one per line.
     return (files[_FILES] or b"").decode().split("\n")[:-1] if files[_FILES] else []
 
@@ -108,19 +154,34 @@ def _identity_faults(package: LockedPackage, index: Mapping[str, Any]) -> list[s
     return [f"the lock says {wanted}, and it calls itself {' '.join(found)}"]
 
 
+def _type_faults(index: Mapping[str, Any]) -> list[str]:
+    expected: dict[str, tuple[type, ...]] = {
+        "build_number": (int,),
+        "depends": (list,),
+        "noarch": (str, bool),
+        "python_site_packages_path": (str,),
+        "timestamp": (int, float),
+    }
+    return [
+        f"{key} of its index.json is {index[key]!r}"
+        for key, types in expected.items()
+        if index.get(key) is not None and not isinstance(index[key], types)
+    ]
+
+
 def _path_faults(paths: Sequence[str]) -> list[str]:
     faults = [f"{path!r} {fault}" for path in paths if (fault := path_fault(path))]
-    if len(set(paths)) != len(paths):
-        faults += [f"{path!r} is listed twice" for path in sorted(set(paths)) if
-                   paths.count(path) > 1]  # fmt: skip
+    faults += [f"{path!r} is not a package's to bring" for path in paths if _RECORD.fullmatch(path)]
+    counted = Counter(paths)
+    faults += [f"{path!r} is listed twice" for path, count in counted.items() if count > 1]
     return faults
 
 
-def _point_faults(points: Sequence[object]) -> list[str]:
+def _point_faults(points: Sequence[str]) -> list[str]:
     return [
         f"{point!r} is not an entry point"
         for point in points
-        if not (match := _ENTRY_POINT.fullmatch(str(point))) or path_fault(f"bin/{match['name']}")
+        if not (match := _ENTRY_POINT.fullmatch(point)) or path_fault(f"bin/{match['name']}")
     ]
 
 

@@ -15,7 +15,7 @@ from rattler.package_streaming import download_to_path
 from rattler.platform import Subdir
 
 from envsync.adapters.archives import Archives
-from envsync.adapters.package_info import PackageInfo, read_package_info
+from envsync.adapters.package_info import PackageInfo, check_placed, read_package_info
 from envsync.adapters.staged_files import staged_package
 from envsync.adapters.wheels import WheelStore
 from envsync.errors import InvalidInput, PolicyRefused, Unavailable
@@ -66,13 +66,21 @@ class RattlerStore:
         infos = list(await asyncio.gather(*map(read_package_info, packages, archives)))
         self._refuse_scripts(infos)
         interpreter = next((_record(i) for i in infos if i.package.name == "python"), None)
+        python = _python(infos)
         cache = PackageCache.new_layered([self._cache / "packages"], True, ValidationMode.skip())
         turn = asyncio.Semaphore(_AT_ONCE)
 
         async def one(info: PackageInfo, folder: Path) -> StagedPackage:
             async with turn:
+                check_placed(info, python)
                 await _link(info, interpreter, platform, folder, cache)
-                return await asyncio.to_thread(staged_package, info, folder)
+                try:
+                    return await asyncio.to_thread(staged_package, info, folder, python)
+                except (FileNotFoundError, NotADirectoryError) as error:
+                    raise InvalidInput(
+                        f"{info.package.name} {info.package.version} is not complete",
+                        detail=str(error),
+                    ) from error
 
         # In the order that decides who wins where two packages have one path.
         order = _topological(infos)

@@ -18,16 +18,27 @@ from typing import Any
 from envsync.adapters.package_info import PackageInfo
 from envsync.errors import InvalidInput
 from envsync.model.definition import PackageIdentity
-from envsync.oci.entry import MAX_TIME, ROOT, Entry, File, SoftLink, file_of, link_fault, path_fault
+from envsync.oci.entry import (
+    MAX_TIME,
+    ROOT,
+    Entry,
+    File,
+    SoftLink,
+    file_of,
+    link_fault,
+    parents,
+    path_fault,
+)
 from envsync.oci.installed import record_document, record_path
 from envsync.oci.ownership import StagedPackage
+from envsync.oci.segment import Python
 
 _CHUNK = 1 << 20
 _EXECUTABLE = stat.S_IXUSR
 _SET_ID = stat.S_ISUID | stat.S_ISGID
 
 
-def staged_package(info: PackageInfo, folder: Path) -> StagedPackage:
+def staged_package(info: PackageInfo, folder: Path, python: Python | None) -> StagedPackage:
     """Return the entries of a package that rattler linked into *folder*.
 
     Raises InvalidInput for what no image may hold: set-id files, devices, links that leave the
@@ -37,7 +48,9 @@ def staged_package(info: PackageInfo, folder: Path) -> StagedPackage:
     (written,) = (folder / "conda-meta").glob("*.json")
     record = json.loads(written.read_bytes())
     paths: list[dict[str, Any]] = record["paths_data"]["paths"]
-    hard_links = _hard_links(info, Path(record["extracted_package_dir"]), paths)
+    unpacked = Path(record["extracted_package_dir"])
+    _refuse_detours(info, unpacked, folder, python)
+    hard_links = _hard_links(info, unpacked, paths)
     entries: list[Entry] = []
     folders: list[str] = []
     faults: list[str] = []
@@ -135,6 +148,26 @@ def _left(info: PackageInfo, path: Mapping[str, Any]) -> InvalidInput:
         f"the package {info.package.name} {info.package.version} cannot be moved to its prefix",
         detail=f"/{path['_path']} still has the prefix it was built with.",
     )
+
+
+def _refuse_detours(info: PackageInfo, unpacked: Path, folder: Path, python: Python | None) -> None:
+    """Refuse files that were found through a link in the package: they may be this machine's."""
+    faults = [
+        f"/{above} is a link where the package lists files below it"
+        for above in parents(info.paths)
+        if not stat.S_ISDIR((unpacked / above).lstat().st_mode)
+    ]
+    faults += [
+        f"/{path} is a link and is to be changed like a file"
+        for path, placed in info.placed(python).items()
+        if stat.S_ISLNK((unpacked / path).lstat().st_mode)
+        and not stat.S_ISLNK((folder / placed).lstat().st_mode)
+    ]
+    if faults:
+        raise InvalidInput(
+            f"the package {info.package.name} {info.package.version} cannot be used",
+            detail="\n".join(faults),
+        )
 
 
 def _hard_links(info: PackageInfo, unpacked: Path, paths: list[dict[str, Any]]) -> dict[str, int]:
