@@ -161,7 +161,8 @@ REFUSED = [
         "a: b: c\n",
         (
             "f.yaml:1:5: A ': ' cannot stand here: a second one on its line, or the line is"
-            " indented too deep\n    Put text that contains ': ' in quotes, or correct the indentation."
+            " indented too deep\n"
+            "    Put text that contains ': ' in quotes, or correct the indentation."
         ),
     ),
     (

@@ -28,6 +28,12 @@ _ADVICE = {
     "namespace": "Write it after the registry: 'registry: host/namespace'.",
     "environments": "Environments stand in the folder environments/, one folder each.",
 }
+_ELSEWHERE = {
+    "linux-arm64": "linux-aarch64", "linux/arm64": "linux-aarch64", "linux/amd64": "linux-64",
+    "linux-amd64": "linux-64", "linux-x86_64": "linux-64", "macos-arm64": "osx-arm64",
+    "darwin-arm64": "osx-arm64", "macos": "osx-arm64", "windows": "win-64",
+}  # fmt: skip
+"""What others call the platforms."""
 _REMOTE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _PACKAGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -59,7 +65,7 @@ def read_platforms(node: Node | None, faults: Faults) -> tuple[str, ...]:
     platforms: list[str] = []
     for item in as_texts(node, "'platforms'", faults):
         if item.text not in PLATFORMS:
-            near = nearest(item.text, PLATFORMS)
+            near = _ELSEWHERE.get(item.text.lower()) or nearest(item.text, PLATFORMS)
             hint = f"Did you mean '{near}'?" if near else f"Known: {', '.join(PLATFORMS)}."
             faults.add(item.where, f"{shown(item.text)} is not a platform", hint)
         elif item.text in platforms:

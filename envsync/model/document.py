@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from envsync.errors import Fault, InvalidInput, Position
+from envsync.model.places import redacted
 
 Style = Literal["plain", "single", "double", "literal", "folded"]
 
@@ -109,7 +110,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def shown(text: str, limit: int = 60) -> str:
-    """Return *text* in quotes, on one line, printable and not too long: for messages."""
+    """Return *text* in quotes, on one line, printable, short, without credentials: for messages."""
+    text = redacted(text)
     cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
     return "'" + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut) + "'"
 

@@ -9,6 +9,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _USERINFO = re.compile(r"(?:\w[\w+.-]*:)?//(?P<userinfo>[^/?#\s]*)@")
 _TOKEN_PATH = re.compile(r"//[^\s]*/t/[^/\s]+(?:/|$)")
+_SECRET = re.compile(r"(?<=//)[^/?#\s]*(?=@)|(?<=/t/)[^/\s]+")
 _LOGIN = re.compile(r"(?:[a-z]+://)?[^/@\s]+@[^/@\s]+/")
 _PLACEHOLDER = re.compile(r"\$?\{\{.*?\}\}|\$\{[^}]*\}|\{[A-Z_]+\}|<[A-Za-z_-]+>")
 
@@ -64,6 +65,11 @@ def carries_credentials(text: str) -> bool:
         if ":" in match["userinfo"] or "ssh:" not in match[0]:
             return True
     return _TOKEN_PATH.search(text) is not None
+
+
+def redacted(text: str) -> str:
+    """Return *text* with what may be credentials of its URLs replaced by an ellipsis."""
+    return _SECRET.sub("…", text)
 
 
 def carries_login(text: str) -> bool:

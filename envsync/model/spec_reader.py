@@ -18,6 +18,7 @@ from envsync.model.document import (
     Mapping,
     Node,
     Scalar,
+    Sequence,
     absent,
     as_mapping,
     as_text,
@@ -217,6 +218,13 @@ def _check_kind(document: Mapping, faults: Faults) -> None:
             "Both 'image' and 'build' are given",
             "Keep 'image' for a base image, or 'build' for a Dockerfile.",
         )
+    elif not has_image and not has_build and not absent(document.get("conda_file")):
+        key = document.key("conda_file")
+        faults.add(
+            key.where if key else document.where,
+            "'conda_file' needs an 'image' to build on",
+            "Write 'image: scratch' for none, or a base such as 'image: debian:12-slim'.",
+        )
     elif not has_image and not has_build:
         key = image or build
         faults.add(
@@ -257,6 +265,11 @@ def _conda(document: Mapping, path: str, faults: Faults) -> tuple[CondaDraft | N
         return None, ""
     if isinstance(node, Mapping):
         return read_conda_file(node, faults, path=None), ""
+    if isinstance(node, Sequence):
+        faults.add(
+            node.where, "'conda_file' is a list; it must be a path, or the conda file itself"
+        )
+        return None, ""
     return None, _path(node, "'conda_file'", path, faults)
 
 

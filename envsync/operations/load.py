@@ -181,10 +181,14 @@ def _document(
     if data is not None:
         return parse(data, path, faults)
     if len(faults) == before:
+        folder, name = posixpath.split(path)
+        near = difflib.get_close_matches(name, tree.list(folder), n=1)
         faults.add(
             named_at,
             f"There is no file {path} in {tree.label}",
-            "Paths are relative to the file that they stand in.",
+            f"Did you mean {near[0]}?"
+            if near
+            else "Paths are relative to the file that they stand in.",
         )
     return None
 
