@@ -1,0 +1,84 @@
+"""The plan as a JSON document; its schema is ``plan.schema.json`` beside this module.
+
+``format_version`` grows in its second part when something is added, in its first when something
+that was there changes.
+"""
+
+from __future__ import annotations
+
+from envsync.model.canonical import Json
+from envsync.model.package_changes import PackageChange, PackageState
+from envsync.planning.plan import EnvironmentPlan, Plan
+
+FORMAT_VERSION = "1.0"
+
+
+def plan_document(plan: Plan) -> dict[str, Json]:
+    """Return the plan as the values of a JSON document."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "plan_id": plan.id,
+        "commit": plan.commit,
+        "registry": plan.registry,
+        "changes": len(plan.changing),
+        "environments": [_environment(environment) for environment in plan.environments],
+        "removed": list(plan.removed),
+        "uncommitted": list(plan.uncommitted),
+    }
+
+
+def _environment(plan: EnvironmentPlan) -> dict[str, Json]:
+    effort: Json = None
+    if plan.effort is not None:
+        effort = {
+            "bytes_to_push": plan.effort.bytes_to_push,
+            "layers_to_push": plan.effort.layers_to_push,
+            "layers": plan.effort.layers,
+        }
+    return {
+        "name": plan.name,
+        "id": plan.id,
+        "state": plan.state,
+        "reasons": [{"code": reason.code, "text": reason.text} for reason in plan.reasons],
+        "actions": [{"verb": action.verb, "target": action.target} for action in plan.actions],
+        "before": {"version": plan.before_version, "definition": plan.before_definition},
+        "after": {"version": plan.after_version, "definition": plan.definition},
+        "digest": plan.digest,
+        "copy_from": plan.copy_from,
+        "platforms": list(plan.platforms),
+        "packages": [change_document(change) for change in plan.changes],
+        "effort": effort,
+        "hint": plan.hint,
+    }
+
+
+def change_document(change: PackageChange) -> dict[str, Json]:
+    """Return one package's change as JSON values."""
+    return {
+        "name": change.name,
+        "manager": change.manager,
+        "class": change.change,
+        "direct": change.direct,
+        "why": list(change.why),
+        "before_version": change.before_version,
+        "after_version": change.after_version,
+        "platforms": [
+            {
+                "platform": detail.platform,
+                "before": _state(detail.before),
+                "after": _state(detail.after),
+            }
+            for detail in change.details
+        ],
+    }
+
+
+def _state(state: PackageState | None) -> Json:
+    if state is None:
+        return None
+    return {
+        "version": state.version,
+        "build": state.build,
+        "channel": state.channel,
+        "sha256": state.sha256,
+    }

@@ -1,0 +1,144 @@
+"""The plan as lines of text for a terminal or a log; colour is the command line's business."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from envsync.model.package_changes import PackageChange
+from envsync.planning.plan import EnvironmentPlan, Plan, State
+
+SYMBOLS: dict[State, str] = {
+    "create": "+",
+    "new_version": "~",
+    "reuse": "~",
+    "republish": "~",
+    "retag": "~",
+    "in_sync": "=",
+    "unknown": "?",
+    "conflict": "!",
+    "invalid": "!",
+}
+FOLD = 20
+"""Packages that nobody asked for by name are counted, not listed, beyond this number."""
+
+_WORDS: dict[State, str] = {
+    "create": "create version {after}",
+    "new_version": "new version {after}, was {before}",
+    "reuse": "version {after} from an image that exists",
+    "republish": "publish version {after} again",
+    "retag": "put the tags of version {after} again",
+    "in_sync": "in sync, version {after}",
+    "unknown": "unknown",
+    "conflict": "conflict",
+    "invalid": "cannot be built",
+}
+_CHANGE = {"added": "+", "removed": "-"}
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the plan as text; its last line is the verdict."""
+    return "\n".join(_lines(plan))
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    yield f"Plan of commit {plan.commit[:12]} against {plan.registry}"
+    yield ""
+    for environment in plan.environments:
+        if environment.state != "in_sync":
+            yield from _environment(environment)
+            yield ""
+    in_sync = plan.with_state("in_sync")
+    if in_sync:
+        names = ", ".join(f"{e.name} ({e.after_version})" for e in in_sync[:FOLD])
+        more = f" and {len(in_sync) - FOLD} more" if len(in_sync) > FOLD else ""
+        yield f"= in sync: {names}{more}"
+    if plan.removed:
+        yield f"- no spec any more, images and records stay: {', '.join(plan.removed)}"
+    if plan.uncommitted:
+        yield f"! not committed, so not part of this plan: {', '.join(plan.uncommitted[:FOLD])}"
+    if in_sync or plan.removed or plan.uncommitted:
+        yield ""
+    if plan.changing:
+        yield "To carry it out:"
+        yield f"    envsync apply --plan-id {plan.id[:16]}"
+        yield ""
+    yield verdict(plan)
+
+
+def verdict(plan: Plan) -> str:
+    """Return the plan in one line."""
+    if not plan.environments:
+        return "Plan: there are no environments."
+    counts = Counter(environment.state for environment in plan.environments)
+    names: dict[State, str] = {
+        "create": "to create",
+        "new_version": "to update",
+        "reuse": "to reuse",
+        "republish": "to publish again",
+        "retag": "to tag again",
+        "in_sync": "in sync",
+        "unknown": "unknown",
+        "conflict": "in conflict",
+        "invalid": "to mend first",
+    }
+    parts = [f"{counts[state]} {words}" for state, words in names.items() if counts.get(state)]
+    return f"Plan: {', '.join(parts)}."
+
+
+def _environment(plan: EnvironmentPlan) -> Iterator[str]:
+    words = _WORDS[plan.state].format(before=plan.before_version, after=plan.after_version)
+    platforms = f"  [{', '.join(plan.platforms)}]" if plan.platforms else ""
+    yield f"{SYMBOLS[plan.state]} {plan.name}: {words}{platforms}"
+    for reason in plan.reasons:
+        for line in reason.text.splitlines():
+            yield f"    because {line}" if reason == plan.reasons[0] else f"    and {line}"
+    yield from changes_text(plan.changes, whole=plan.state == "create")
+    if plan.effort is not None and plan.effort.layers:
+        effort = plan.effort
+        yield (
+            f"    about {size(effort.bytes_to_push)} to push:"
+            f" {effort.layers_to_push} of {effort.layers} layers"
+        )
+    for line in plan.hint.splitlines():
+        yield f"    {line}"
+
+
+def changes_text(changes: tuple[PackageChange, ...], *, whole: bool = False) -> Iterator[str]:
+    """Yield a line for each package that moved; *whole*: all are new, so the rest is counted."""
+    direct = [change for change in changes if change.direct]
+    others = [change for change in changes if not change.direct]
+    width = max((len(change.name) for change in changes), default=0)
+    for change in direct:
+        yield _change(change, width)
+    if (whole and others) or len(others) > FOLD:
+        kinds = Counter(change.change for change in others)
+        counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        yield f"    … and {len(others)} packages that these need ({counted})"
+        return
+    for change in others:
+        yield _change(change, width)
+
+
+def _change(change: PackageChange, width: int) -> str:
+    symbol = _CHANGE.get(change.change, "~")
+    versions = {
+        "added": change.after_version,
+        "removed": change.before_version,
+    }.get(change.change, f"{change.before_version} → {change.after_version}")
+    kind = "" if change.change in _CHANGE else f"  {change.change}"
+    wheel = "  pip" if change.manager == "pip" else ""
+    why = f"  needed by {change.why[-1]}" if change.why else ""
+    return f"    {symbol} {change.name:<{width}}  {versions}{kind}{wheel}{why}"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in words: ``12.3 MB``, by powers of ten."""
+    if count < 1000:
+        return f"{count} bytes"
+    value = float(count)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 1000:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} TB"
