@@ -125,6 +125,9 @@ def _platforms(spec: Spec, lock: Lock, rules: LockRules) -> Iterator[Stale]:
         else:
             continue
         yield Stale(kind="lock_platform_missing", platform=platform, text=text)
+    # An image is made for every platform of its lock, so one that nobody wants has to go.
+    for platform in sorted({*lock.packages} - {*wanted_platforms(spec, rules.config)}):
+        yield _stale(platform, f"{platform} is locked, the spec is not for it")
 
 
 def _asked_otherwise(spec: Spec, conda: CondaFile, lock: Lock, config: Config) -> Iterator[Stale]:

@@ -1,0 +1,90 @@
+"""Writing locks into the working folder: every byte aside and durable first, then the renames."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from envsync.adapters.aside import sync_folder
+from envsync.errors import InvalidInput
+from envsync.model.config import LOCKS
+from envsync.model.lock import IMAGE_FILE, LOCK_FILE
+from envsync.ports.locks import LockFiles
+
+_MODE = 0o644
+
+
+class LockFolders:
+    """Writes below ``locks/`` of *root*; implements `envsync.ports.locks.WriteLocks`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __call__(self, locks: Mapping[str, LockFiles]) -> None:
+        """Write the locks; files whose bytes are there already are left alone.
+
+        ``conda-lock.yml`` is renamed before the ``image.yaml`` that names its hash: after a crash
+        between the two, the pair does not agree, and everybody who reads it can tell.
+        """
+        staged: list[tuple[Path, Path]] = []
+        gone: list[Path] = []
+        try:
+            for name, files in sorted(locks.items()):
+                folder = self._folder(name)
+                for file, content in ((LOCK_FILE, files.conda_lock), (IMAGE_FILE, files.image)):
+                    target = folder / file
+                    if content is None:
+                        gone.append(target)
+                    elif not _same(target, content):
+                        staged.append((_aside(target, content), target))
+            while staged:
+                source, target = staged[0]
+                source.replace(target)
+                staged.pop(0)
+            for target in gone:
+                target.unlink(missing_ok=True)
+            for name in locks:
+                sync_folder(self._root / LOCKS / name)
+        except OSError as error:
+            raise InvalidInput(
+                "The locks cannot be written", detail=f"{error.filename}: {error.strerror}"
+            ) from error
+        finally:
+            for source, _ in staged:
+                with suppress(OSError):
+                    source.unlink()
+
+    def _folder(self, name: str) -> Path:
+        folder = self._root / LOCKS / name
+        folder.mkdir(parents=True, exist_ok=True)
+        inside = folder.resolve()
+        if not inside.is_relative_to(self._root.resolve()):
+            raise InvalidInput(
+                "The locks cannot be written", detail=f"{LOCKS}/{name} leads out of the repository"
+            )
+        return folder
+
+
+def _same(target: Path, content: bytes) -> bool:
+    try:
+        return not target.is_symlink() and target.read_bytes() == content
+    except OSError:
+        return False
+
+
+def _aside(target: Path, content: bytes) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), _MODE)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+    return Path(name)

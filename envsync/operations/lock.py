@@ -1,0 +1,185 @@
+"""Lock: from specs to exact packages, solving only what is not satisfied already.
+
+A lock that satisfies its spec is kept byte for byte. One that does not is solved with what was
+locked preferred, so that a change of the spec moves only what it must. Environments with the same
+request share one answer: the first lock decides, until somebody upgrades it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envsync.errors import EnvsyncError, InvalidInput, Misuse
+from envsync.model.config import LOCKS, Config
+from envsync.model.lock import IMAGE_FILE, LOCK_FILE, Lock
+from envsync.model.package_changes import direct_names, package_changes
+from envsync.model.request import request_hash
+from envsync.model.spec import Spec
+from envsync.operations.lock_report import LockCheck, LockOutcome, LockReport
+from envsync.operations.lock_work import (
+    LockChoices,
+    LockTools,
+    LockWork,
+    locked_channels,
+    render,
+    solve,
+)
+from envsync.planning.freshness import LockRules, Stale, freshness, wanted_platforms
+from envsync.ports.locks import LockFiles, ParseLock
+from envsync.ports.tree import Tree
+
+
+def check_locks(
+    specs: Sequence[Spec], tree: Tree, parse: ParseLock, rules: LockRules
+) -> tuple[LockCheck, ...]:
+    """Tell for each environment whether its lock satisfies it; offline, without solving."""
+    return tuple(
+        LockCheck(name=spec.name, why=_state(spec, tree, parse, rules)[1]) for spec in specs
+    )
+
+
+def lock_environments(
+    specs: Sequence[Spec], tree: Tree, rules: LockRules, tools: LockTools, choices: LockChoices
+) -> LockReport:
+    """Lock what is not fresh, and what *choices* name; write what went well.
+
+    A failing environment blocks no other. Raises Misuse when nothing locks a package to upgrade.
+    """
+    states = {spec.name: _state(spec, tree, tools.parse, rules) for spec in specs}
+    _require_known(choices, [old for old, _ in states.values()])
+    outcomes: dict[str, LockOutcome] = {}
+    works = []
+    for spec in sorted(specs, key=lambda spec: spec.name):
+        old, why = states[spec.name]
+        if spec.kind == "build" or (not why and not _chosen(choices, old)):
+            outcomes[spec.name] = LockOutcome(name=spec.name, outcome="fresh")
+        else:
+            works.append(_work(spec, old, why, rules.config))
+    if works and not choices.chooses_anew:
+        _take_from_twins(works, tree, tools.parse)
+    _solve(works, rules, tools, choices)
+    files: dict[str, LockFiles] = {}
+    for work in works:
+        outcomes[work.spec.name] = _finish(work, tools, files)
+    tools.write(files)
+    return LockReport(environments=tuple(outcomes[name] for name in sorted(outcomes)))
+
+
+def _state(
+    spec: Spec, tree: Tree, parse: ParseLock, rules: LockRules
+) -> tuple[Lock | None, tuple[Stale, ...]]:
+    if spec.kind == "build":
+        return None, ()
+    try:
+        lock = _read(spec.name, tree, parse)
+    except InvalidInput as error:
+        text = error.detail or error.summary
+        return None, (Stale(kind="lock_integrity", platform="", text=text),)
+    return lock, freshness(spec, lock, rules)
+
+
+def _read(name: str, tree: Tree, parse: ParseLock) -> Lock | None:
+    folder = f"{LOCKS}/{name}"
+    return parse(tree.read(f"{folder}/{LOCK_FILE}"), tree.read(f"{folder}/{IMAGE_FILE}"), folder)
+
+
+def _require_known(choices: LockChoices, locks: Sequence[Lock | None]) -> None:
+    known = {p.name for lock in locks if lock for part in lock.packages.values() for p in part}
+    if unknown := sorted(choices.packages - known):
+        raise Misuse(
+            f"No lock of these environments has {', '.join(unknown)}",
+            hint="To add a package, write it into the spec.",
+        )
+
+
+def _chosen(choices: LockChoices, old: Lock | None) -> bool:
+    """Tell whether a fresh lock has to be made again all the same."""
+    if choices.upgrade:
+        return True
+    names = {p.name for part in old.packages.values() for p in part} if old else set[str]()
+    return bool(names & choices.packages)
+
+
+def _work(spec: Spec, old: Lock | None, why: tuple[Stale, ...], config: Config) -> LockWork:
+    work = LockWork(
+        spec=spec,
+        old=old,
+        why=why,
+        request=request_hash(spec, config),
+        platforms=wanted_platforms(spec, config),
+        channels=locked_channels(spec, config),
+    )
+    if (
+        old
+        and why
+        and all(
+            reason.kind == "lock_platform_missing"
+            or (reason.platform and reason.platform not in work.platforms)
+            for reason in why
+        )
+    ):
+        # Platforms came or went: what is locked for the others is right as it is.
+        work.keep(old)
+    return work
+
+
+def _take_from_twins(works: Sequence[LockWork], tree: Tree, parse: ParseLock) -> None:
+    """Take over what another environment's lock says for the same request."""
+    wanted = {work.request: work for work in works if not work.packages}
+    for entry in tree.list(LOCKS):
+        name = entry.removesuffix("/")
+        image = tree.read(f"{LOCKS}/{name}/{IMAGE_FILE}") if entry.endswith("/") else None
+        # Reading a whole lock is worth it only when the hash of a request stands in it.
+        if image is None or not any(request.encode() in image for request in wanted):
+            continue
+        try:
+            lock = _read(name, tree, parse)
+        except InvalidInput:
+            continue
+        if lock is None or lock.image.conda_lock != lock.conda_lock:
+            continue
+        for work in works:
+            if work.request == lock.image.request and work.spec.name != name and not work.source:
+                work.keep(lock)
+                work.source = name
+
+
+def _solve(
+    works: Sequence[LockWork], rules: LockRules, tools: LockTools, choices: LockChoices
+) -> None:
+    """Solve each request once, and give the answer to all environments that made it."""
+    leaders: dict[tuple[object, ...], LockWork] = {}
+    # One that was locked already leads, so that what it had is preferred.
+    for work in sorted(works, key=lambda work: work.old is None):
+        leaders.setdefault((work.request, work.platforms, bool(work.source)), work)
+    solve(list(leaders.values()), rules, tools, choices)
+    for work in works:
+        leader = leaders[work.request, work.platforms, bool(work.source)]
+        if leader is not work:
+            work.share(leader)
+
+
+def _finish(work: LockWork, tools: LockTools, files: dict[str, LockFiles]) -> LockOutcome:
+    name, old = work.spec.name, work.old
+    try:
+        if work.error is not None:
+            raise work.error
+        lock, files[name] = render(work, tools)
+    except EnvsyncError as error:
+        tools.progress.done(name, "failed")
+        return LockOutcome(name=name, outcome="failed", why=work.why, error=error)
+    digests = old.image.digest if old else "", lock.image.digest
+    wrote = old is None or lock.sha256 != old.sha256
+    tools.progress.done(name, "locked" if wrote else "unchanged")
+    return LockOutcome(
+        name=name,
+        outcome="reused" if work.source else "locked",
+        why=work.why,
+        changes=package_changes(
+            old.packages if old else {}, lock.packages, direct_names(work.spec.conda)
+        ),
+        base=digests if digests[0] != digests[1] else None,
+        source=work.source,
+        warnings=tuple(work.warnings),
+        wrote=wrote,
+    )

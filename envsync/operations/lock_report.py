@@ -1,0 +1,68 @@
+"""What `lock` and `lock --check` found and did, per environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from envsync.errors import EnvsyncError
+from envsync.model.package_changes import PackageChange
+from envsync.planning.freshness import Stale
+
+Outcome = Literal["fresh", "locked", "reused", "failed"]
+"""``fresh``: kept byte for byte; ``reused``: the lock of an equal request was taken over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOutcome:
+    """How locking ended for one environment."""
+
+    name: str
+    outcome: Outcome
+    why: tuple[Stale, ...] = ()
+    """Why the lock was made again; empty for an upgrade, and for one that is fresh."""
+    changes: tuple[PackageChange, ...] = ()
+    base: tuple[str, str] | None = None
+    """The base image's digest before and after, when it changed; '' where there was none."""
+    source: str = ""
+    """The environment whose lock was reused."""
+    warnings: tuple[str, ...] = ()
+    error: EnvsyncError | None = None
+    wrote: bool = False
+    """Whether a byte of the lock changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockReport:
+    """How locking ended, by environment in order of name."""
+
+    environments: tuple[LockOutcome, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when some failed, or the failures' own code when nothing went well."""
+        errors = [e.error for e in self.environments if e.error is not None]
+        if not errors:
+            return 0
+        if len(errors) < len(self.environments):
+            return 3
+        return min((e.exit_code for e in errors), key=PRECEDENCE.index)
+
+
+PRECEDENCE = (1, 5, 6, 7, 4, 8, 3, 2, 0, 64)
+"""Of several exit codes, which one is the process's (release protocol §7)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockCheck:
+    """Whether one environment's lock satisfies its spec."""
+
+    name: str
+    why: tuple[Stale, ...] = ()
+    error: EnvsyncError | None = None
+    """What is wrong with the spec itself, which then cannot be checked."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has to be done."""
+        return not self.why and self.error is None
