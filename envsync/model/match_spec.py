@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?")
 _HEAD = re.compile(r"(?P<name>[^\s=<>!~|,\[\]]*)\s*(?P<rest>.*)", re.DOTALL)
 _AROUND_OPERATORS = re.compile(r"\s*([=<>!~|,]+)\s*")
 _OPERATOR = re.compile(r"[=<>!~]+")
-_VERSION = re.compile(r"\^[^\s,|]+\$|[0-9A-Za-z_.!+*-]*[0-9A-Za-z*][0-9A-Za-z_.!+*-]*")
+_VERSION = re.compile(r"\^[^\s,|]+\$|\*|[0-9A-Za-z][0-9A-Za-z_.!+*-]*")
 _BUILD = re.compile(r"[0-9A-Za-z_.+*!-]+|\^\S+\$")
 _SIMPLE = re.compile(
     r"[A-Za-z0-9_][A-Za-z0-9_.-]*[A-Za-z0-9_]"
