@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,15 +43,17 @@ class LockReport:
     def exit_code(self) -> int:
         """0, or 3 when some failed, or the failures' own code when nothing went well."""
         errors = [e.error for e in self.environments if e.error is not None]
-        if not errors:
-            return 0
-        if len(errors) < len(self.environments):
+        if errors and len(errors) < len(self.environments):
             return 3
-        return min((e.exit_code for e in errors), key=PRECEDENCE.index)
+        return _first(errors) if errors else 0
 
 
-PRECEDENCE = (1, 5, 6, 7, 4, 8, 3, 2, 0, 64)
+_PRECEDENCE = (1, 5, 6, 7, 4, 8, 3, 2)
 """Of several exit codes, which one is the process's (release protocol §7)."""
+
+
+def _first(errors: Sequence[EnvsyncError]) -> int:
+    return min((error.exit_code for error in errors), key=_PRECEDENCE.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +69,11 @@ class LockCheck:
     def fresh(self) -> bool:
         """Whether nothing has to be done."""
         return not self.why and self.error is None
+
+
+def check_exit_code(checks: Sequence[LockCheck]) -> int:
+    """Return 0 when all locks hold, 2 when one does not, an error's own code before that."""
+    errors = [check.error for check in checks if check.error is not None]
+    if errors:
+        return _first(errors)
+    return 0 if all(check.fresh for check in checks) else 2
