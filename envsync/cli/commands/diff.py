@@ -1,0 +1,54 @@
+"""``envsync diff``: what differs between two versions."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from envsync.adapters.worktree import WorkTree
+from envsync.cli.output import coloured, warn
+from envsync.cli.session import Session
+from envsync.model.reference import EnvironmentReference, parse_environment_reference
+from envsync.operations.look import Difference, difference
+from envsync.planning.plan_document import change_document
+from envsync.planning.plan_text import changes_text
+
+
+@click.command("diff")
+@click.argument("before")
+@click.argument("after", required=False)
+@click.pass_context
+def command(context: click.Context, before: str, after: str | None) -> None:
+    """Show what differs from BEFORE to AFTER, both NAME:VERSION or NAME@latest.
+
+    Without AFTER: from the version to the working folder. A plain NAME means its latest version.
+    """
+    session: Session = context.obj
+    past, warning = session.past(session.committed_config())
+    if warning:
+        warn(warning)
+    newer = _reference(after) if after else WorkTree(session.root)
+    found = difference(past, _reference(before), newer)
+    if session.format == "json":
+        click.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
+        return
+    lines = [f"{found.before} → {found.after}", *(f"    {r.text}" for r in found.reasons)]
+    lines += changes_text(found.packages)
+    if len(lines) == 1:
+        lines.append("    nothing differs")
+    click.echo(coloured("\n".join(lines)))
+
+
+def _reference(text: str) -> EnvironmentReference:
+    return parse_environment_reference(text if any(c in text for c in ":@") else f"{text}@latest")
+
+
+def _document(found: Difference) -> dict[str, object]:
+    return {
+        "format_version": "1.0",
+        "before": found.before,
+        "after": found.after,
+        "reasons": [{"code": reason.code, "text": reason.text} for reason in found.reasons],
+        "packages": [change_document(change) for change in found.packages],
+    }

@@ -1,0 +1,61 @@
+"""``envsync plan``: what apply would do, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from envsync.cli.output import coloured
+from envsync.cli.session import Session
+from envsync.errors import Unavailable
+from envsync.operations.outcome import refusal, winning_code
+from envsync.operations.plan import make_plan
+from envsync.planning.plan import CHANGING, Plan
+from envsync.planning.plan_document import plan_document
+from envsync.planning.plan_text import plan_text
+
+
+@click.command("plan")
+@click.argument("names", nargs=-1)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan here.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
+@click.pass_context
+def command(
+    context: click.Context, names: tuple[str, ...], out: Path | None, detailed_exitcode: bool
+) -> None:
+    """Show what apply would do, and why. Changes nothing.
+
+    NAMES of environments narrow it; globs work. The plan is of the commit HEAD: what is not
+    committed is named and not part of it.
+    """
+    session: Session = context.obj
+    config = session.committed_config()
+    planned = make_plan(
+        session.git(config), session.registries(config), session.readers(), names=names
+    )
+    document = json.dumps(plan_document(planned.plan), indent=2, ensure_ascii=False)
+    if out is not None:
+        _save(out, document)
+    text = document if session.format == "json" else coloured(plan_text(planned.plan))
+    click.echo(text)
+    context.exit(exit_code(planned.plan, detailed=detailed_exitcode))
+
+
+def exit_code(plan: Plan, *, detailed: bool) -> int:
+    """Return the code of a plan: what stands in its way, else whether there are changes."""
+    errors = [refusal(e).error for e in plan.environments if e.state not in CHANGING]
+    codes = {error.exit_code for error in errors if error is not None}
+    if detailed and plan.changing:
+        codes.add(2)
+    return winning_code(codes)
+
+
+def _save(path: Path, document: str) -> None:
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        aside.write_text(document + "\n", encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written", detail=str(error)) from error

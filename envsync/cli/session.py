@@ -1,0 +1,186 @@
+"""The session of one command: where it runs, and the parts it runs on, opened when first needed.
+
+The only place that decides which adapter stands behind which port; heavy libraries load here, late.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from envsync.errors import InvalidInput
+from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LAYOUT, Config
+from envsync.model.names import repository_component
+from envsync.model.reference import parse_registry_location
+
+if TYPE_CHECKING:
+    from envsync.adapters.git import GitRepository
+    from envsync.adapters.registries import Registries as OpenRegistries
+    from envsync.operations.apply import Workshop
+    from envsync.operations.desire import Readers
+    from envsync.operations.look import Past
+    from envsync.operations.observe import Registries
+    from envsync.ports.progress import Progress
+    from envsync.ports.registry import RegistryWriter
+
+Format = Literal["text", "json"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """What every command is given."""
+
+    folder: Path
+    """Where the command was started, or ``-C``."""
+    environ: Mapping[str, str]
+    interactive: bool
+    """Whether standard error is a terminal that shows progress bars."""
+    format: Format = "text"
+    closing: ExitStack = field(default_factory=ExitStack)
+    _registries: OpenRegistries | None = None
+
+    @property
+    def root(self) -> Path:
+        """The repository's top: the nearest folder above with envsync.yaml, or with .git."""
+        here = self.folder.resolve()
+        for marker in (CONFIG_FILE, ".git"):
+            for folder in (here, *here.parents):
+                if (folder / marker).exists():
+                    return folder
+        return here
+
+    @property
+    def cache(self) -> Path:
+        """Where envsync keeps what it can always make again."""
+        configured = self.environ.get("ENVSYNC_CACHE_DIR")
+        if configured:
+            return Path(configured)
+        import platformdirs
+
+        return Path(platformdirs.user_cache_dir("envsync"))
+
+    def git(self, config: Config | None = None) -> GitRepository:
+        """Open the git repository; InvalidInput when there is none."""
+        from envsync.adapters.git import GitRepository
+
+        if not (self.root / ".git").exists():
+            raise InvalidInput(
+                f"{self.root} is not the top of a git repository",
+                detail=f"{CONFIG_FILE} and {ENVIRONMENTS}/ stand at the top of a repository.",
+                hint="Make one:\n    envsync init",
+            )
+        remote = config.remote if config else ""
+        return GitRepository(self.root, remote=remote, cache=self.cache)
+
+    def committed_config(self, revision: str = "HEAD") -> Config:
+        """Read the settings as a commit has them."""
+        from envsync.adapters.strict_yaml import parse_document
+        from envsync.model.document import Faults
+        from envsync.operations.load import load_config
+
+        faults = Faults()
+        config = load_config(self.git().tree(revision), parse_document, faults)
+        faults.check(f"{CONFIG_FILE} cannot be used")
+        return config
+
+    def readers(self) -> Readers:
+        """Return what turns files into values."""
+        from envsync.adapters.conda_lock_file import parse_lock
+        from envsync.adapters.strict_yaml import parse_document
+        from envsync.model.lock import LockedPackage
+        from envsync.operations.desire import Readers
+
+        def matches(text: str, package: LockedPackage) -> bool:
+            # rattler takes a tenth of a second to load, and a lock whose request did not change
+            # needs no matching at all.
+            from envsync.adapters.rattler_match import matches as rattler_matches
+
+            return rattler_matches(text, package)
+
+        return Readers(
+            parse=parse_document,
+            parse_lock=parse_lock,
+            matches=matches,
+            root=self.root.as_posix(),
+        )
+
+    def hosts(self) -> OpenRegistries:
+        """Return the registries of this process, by host."""
+        if self._registries is None:
+            from envsync.adapters.registries import Registries, RegistrySettings
+
+            configured = self.environ.get("DOCKER_CONFIG")
+            folder = Path(configured) if configured else Path.home() / ".docker"
+            authority = self.environ.get("ENVSYNC_CA_FILE")
+            self._registries = self.closing.enter_context(
+                Registries(
+                    RegistrySettings(
+                        docker_config=folder,
+                        authorities={"*": Path(authority)} if authority else {},
+                    )
+                )
+            )
+        return self._registries
+
+    def registry(self, config: Config) -> tuple[RegistryWriter, Callable[[str], str]]:
+        """Return the registry that envsync keeps, and how environments are called in it."""
+        from envsync.adapters.registries import open_registry
+
+        if not config.registry:
+            return open_registry(self.root / LAYOUT, self.hosts()), repository_component
+        location = parse_registry_location(config.registry)
+        return open_registry(location, self.hosts()), location.repository
+
+    def registries(self, config: Config) -> Registries:
+        """Return the registry and the sources of images, for reading."""
+        from envsync.operations.observe import Registries
+
+        registry, repository = self.registry(config)
+        return Registries(registry=registry, repository=repository, source=self.hosts().at)
+
+    def image(self, config: Config, name: str) -> str:
+        """Return what people write to pull the images of environment *name*, without a tag."""
+        registry, repository = self.registry(config)
+        where = f"{registry.name}/{repository(name)}"
+        return where if config.registry else f"oci:{where}"
+
+    def past(self, config: Config) -> tuple[Past, str]:
+        """Return all records, and a warning when only those known locally could be read."""
+        from envsync.model.reading import Present
+        from envsync.operations.look import Past
+
+        git = self.git(config)
+        read = git.records()
+        if isinstance(read, Present):
+            records, warning = read.value.records, ""
+        else:
+            records = git.known_records().records
+            reason = getattr(read, "reason", "absent")
+            warning = f"these are the records known here; {reason}"
+        return Past(git=git, readers=self.readers(), records=records), warning
+
+    def workshop(self, config: Config, progress: Progress, jobs: int) -> Workshop:
+        """Return what building and publishing needs."""
+        from envsync.adapters.build_folder import BuildFolder
+        from envsync.adapters.rattler_store import RattlerStore
+        from envsync.operations.apply import Workshop
+
+        registries = self.registries(config)
+        registry, _ = self.registry(config)
+        chance = random.SystemRandom()
+        return Workshop(
+            git=self.git(config),
+            registry=registry,
+            registries=registries,
+            readers=self.readers(),
+            store=RattlerStore(self.cache, allow_link_scripts=config.allow_link_scripts),
+            workspace=lambda: BuildFolder(self.cache / "build"),
+            progress=progress,
+            pause=lambda attempt: time.sleep(chance.uniform(0, min(30.0, 0.5 * 2**attempt))),
+            builds_at_once=jobs,
+        )
