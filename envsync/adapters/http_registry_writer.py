@@ -20,6 +20,8 @@ from envsync.oci.descriptor import Descriptor, RawManifest
 from envsync.ports.reading import Present
 from envsync.ports.registry import ContentMissing
 
+_BLINKS = 3
+"""Times a registry may say that content is missing before it is believed."""
 _EMPTY = (("Content-Length", "0"),)
 _LOST_SESSION = frozenset(
     {"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"}
@@ -91,7 +93,21 @@ class HttpRegistry(HttpReader):
         """Put a manifest; a tag that may not move, and names it already, is as good as put."""
         require_repository(repository)
         require_manifest(reference, manifest)
-        immovable = self._host.run(lambda: self._put_manifest(repository, reference, manifest))
+        missing = 0
+
+        def attempt() -> Complaint | None:
+            nonlocal missing
+            try:
+                return self._put_manifest(repository, reference, manifest)
+            except ContentMissing as error:
+                # What another process uploads again at this moment, or what was uploaded a moment
+                # ago, is not always seen: distribution 2.8 rewrites its links in place.
+                missing += 1
+                if missing == _BLINKS:
+                    raise
+                raise Again(error.summary) from error
+
+        immovable = self._host.run(attempt)
         if immovable is None:
             return
         found = self.head(repository, reference)

@@ -178,15 +178,18 @@ class RegistryHost:
 
     def _send(self, ask: _Ask) -> Answer:
         used = self._auth.header(ask.scopes)
-        answer = self._exchange(ask, used)
-        if answer.status != 401 or answer.origin != self.origin:
-            return answer
-        with answer, suppress(Again):
-            answer.read(_ERROR_BODY_MAX)  # so that the connection can be used again
-        self._auth.challenged(answer.headers.get("www-authenticate", ""), ask.scopes, used)
-        if not (ask.body is None or isinstance(ask.body, bytes)):
-            raise Again(f"{self.name} wants a new login for an upload", after=0)
-        return self._exchange(ask, self._auth.header(ask.scopes))
+        # The first 401 may say how to log in, the next that a token had run out; no other helps.
+        for _ in range(1 if used else 2):
+            answer = self._exchange(ask, used)
+            if answer.status != 401 or answer.origin != self.origin:
+                return answer
+            with answer, suppress(Again):
+                answer.read(_ERROR_BODY_MAX)  # so that the connection can be used again
+            self._auth.challenged(answer.headers.get("www-authenticate", ""), ask.scopes, used)
+            if not (ask.body is None or isinstance(ask.body, bytes)):
+                raise Again(f"{self.name} wants a new login for an upload", after=0)
+            used = self._auth.header(ask.scopes)
+        return self._exchange(ask, used)
 
     def _exchange(self, ask: _Ask, authorization: str) -> Answer:
         target = ask.target

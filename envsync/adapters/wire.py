@@ -7,6 +7,7 @@ half the CPU time that it costs with a full client.
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import threading
@@ -28,6 +29,9 @@ from envsync.errors import Unavailable
 CONNECTIONS = 64
 """Connections to one origin at a time; more threads than that wait for one."""
 IDLE_SECONDS = 30.0
+
+# At DEBUG it logs the headers of answers, and an address in one of them may be a secret.
+logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 _PORTS = {"http": 80, "https": 443}
 

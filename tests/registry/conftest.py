@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from envsync.adapters.http_registry_writer import HttpRegistry
 from envsync.adapters.registries import Registries, RegistrySettings, open_registry
 from envsync.adapters.retries import Clock
 from envsync.ports.registry import RegistryWriter
 from tests.parts.registry import Registry, run_registry
+from tests.registry.images import Image, image
+from tests.registry.proxy import Proxy, proxied
 
 _number = itertools.count(1)
 
@@ -27,12 +30,6 @@ def login_registry() -> Iterator[Registry]:
 def repository() -> str:
     """A repository of the test's own."""
     return f"team/envs/test{next(_number)}"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """A clock on which nobody waits."""
-    return fast_clock()
 
 
 def fast_clock() -> Clock:
@@ -53,6 +50,49 @@ def settings(running: Registry, folder: Path) -> RegistrySettings:
         certificates.mkdir(parents=True, exist_ok=True)
         (certificates / "ca.crt").write_bytes(running.ca.read_bytes())
     return RegistrySettings(docker_config=config, clock=fast_clock())
+
+
+class Waits:
+    """A clock that notes how long somebody wanted to sleep."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+        self.slept: list[float] = []
+
+    def clock(self) -> Clock:
+        return Clock(
+            monotonic=lambda: self.now, wall=lambda: self.now, sleep=self.sleep, random=lambda: 1.0
+        )
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def proxy(shared_registry: Registry) -> Iterator[Proxy]:
+    with proxied(shared_registry.host) as running:
+        yield running
+
+
+@pytest.fixture
+def waits() -> Waits:
+    return Waits()
+
+
+@pytest.fixture
+def registry(proxy: Proxy, waits: Waits) -> Iterator[HttpRegistry]:
+    with Registries(RegistrySettings(clock=waits.clock())) as registries:
+        yield registries.at(proxy.host)
+
+
+@pytest.fixture
+def hello(shared_registry: Registry, repository: str) -> Image:
+    """An image that is in the registry under the tag 1."""
+    made = image(f"hello {repository}")
+    with Registries(RegistrySettings()) as registries:
+        made.put(registries.at(shared_registry.host), repository, "1")
+    return made
 
 
 @pytest.fixture(params=["a folder", "http", "https with a login"])

@@ -42,9 +42,10 @@ class Image:
     config: bytes
 
     def put(self, registry: RegistryWriter, repository: str, *references: str) -> None:
-        """Put the image into a registry."""
+        """Put what a registry does not have of the image into it."""
         for data, kind in ((self.layer, LAYER_GZIP), (self.config, CONFIG)):
-            registry.put_blob(repository, blob(data, kind), content(data))
+            if not registry.has_blob(repository, digest_of(data)):
+                registry.put_blob(repository, blob(data, kind), content(data))
         for reference in references or (self.manifest.digest,):
             registry.put_manifest(repository, reference, self.manifest)
 

@@ -94,9 +94,13 @@ def test_a_tag_moves_and_the_old_image_stays(
 def test_writing_twice_is_the_same_as_writing_once(
     registry_under_test: RegistryWriter, repository: str
 ) -> None:
+    hello = image("hello")
     for _ in range(2):
-        image("hello").put(registry_under_test, repository, "1")
+        for data in (hello.layer, hello.config):
+            registry_under_test.put_blob(repository, blob(data), content(data))
+        registry_under_test.put_manifest(repository, "1", hello.manifest)
     assert registry_under_test.tags(repository) == Present(("1",))
+    assert registry_under_test.head(repository, "1") == Present(hello.manifest.descriptor)
 
 
 def test_an_index_and_its_children_are_found(

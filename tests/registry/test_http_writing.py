@@ -1,0 +1,169 @@
+"""Writing to a registry that fails, lies, or behaves in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import pytest
+
+from envsync.adapters.http_registry_writer import HttpRegistry
+from envsync.adapters.registries import Registries, RegistrySettings
+from envsync.errors import Conflict, EnvsyncError, NotAllowed, Unavailable
+from envsync.oci.descriptor import digest_of
+from envsync.ports.reading import Present
+from envsync.ports.registry import ContentMissing
+from tests.parts.registry import run_registry
+from tests.registry.images import Image, blob, content, image, index
+from tests.registry.proxy import DROP, Asked, Proxy, Reply, errors
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_uploads_go_where_the_registry_says(
+    registry: HttpRegistry, proxy: Proxy, repository: str, absolute: bool
+) -> None:
+    def located(asked: Asked, ask: Callable[[], Reply]) -> Reply:
+        reply = ask()
+        path = "/v2/" + reply.headers["location"].partition("/v2/")[2]
+        return reply.having(location=f"http://{proxy.host}{path}" if absolute else path)
+
+    proxy.on("POST", "/uploads/", located)
+    registry.put_blob(repository, blob(b"data"), content(b"data"))
+    assert registry.has_blob(repository, digest_of(b"data"))
+    assert [a.method for a in proxy.asked] == ["POST", "PUT", "HEAD"]
+
+
+UPLOAD_FAULTS = {
+    "500": errors(500, "UNKNOWN"),
+    "503": Reply(status=503),
+    "dropped": Reply(status=DROP),
+    "session lost": errors(404, "BLOB_UPLOAD_UNKNOWN"),
+    "damaged on the way": errors(400, "DIGEST_INVALID"),
+    "416": errors(416, "BLOB_UPLOAD_INVALID"),
+}
+
+
+@pytest.mark.parametrize("fault", UPLOAD_FAULTS)
+@pytest.mark.parametrize("committed", [True, False])
+def test_an_upload_that_fails_once_is_done_once_more_if_needed(
+    registry: HttpRegistry, proxy: Proxy, repository: str, fault: str, committed: bool
+) -> None:
+    def fail(asked: Asked, ask: Callable[[], Reply]) -> Reply:
+        if committed:
+            assert ask().status == 201
+        return UPLOAD_FAULTS[fault]
+
+    proxy.on("PUT", "/uploads/", fail, times=1)
+    data = repository.encode()
+    registry.put_blob(repository, blob(data), content(data))
+    assert registry.has_blob(repository, digest_of(data))
+    sessions = [a.path for a in proxy.requests("POST", "/uploads/")]
+    assert len(sessions) == (1 if committed else 2)
+
+
+def test_an_upload_is_done_with_the_session_of_a_refused_mount(
+    registry: HttpRegistry, proxy: Proxy, repository: str
+) -> None:
+    assert not registry.mount_blob(repository, digest_of(b"data"), f"{repository}/other")
+    registry.put_blob(repository, blob(b"data"), content(b"data"))
+    assert [a.method for a in proxy.asked] == ["POST", "PUT"]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 500])
+def test_a_mount_that_is_refused_is_only_a_no(
+    registry: HttpRegistry, proxy: Proxy, repository: str, hello: Image, status: int
+) -> None:
+    proxy.on("POST", "mount=", errors(status, "UNSUPPORTED"))
+    assert not registry.mount_blob(f"{repository}/a", digest_of(hello.layer), repository)
+
+
+def test_a_stream_that_is_damaged_once_is_read_again(
+    registry: HttpRegistry, repository: str
+) -> None:
+    streams = [[b"dama", b"ged!"], [b"orig", b"inal"]]
+    registry.put_blob(repository, blob(b"original"), lambda: nullcontext(iter(streams.pop(0))))
+    assert registry.has_blob(repository, digest_of(b"original"))
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "dropped"])
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_manifest_that_fails_once_is_put_again(
+    registry: HttpRegistry, proxy: Proxy, repository: str, fault: str, committed: bool
+) -> None:
+    def fail(asked: Asked, ask: Callable[[], Reply]) -> Reply:
+        if committed:
+            assert ask().status == 201
+        return UPLOAD_FAULTS[fault]
+
+    proxy.on("PUT", "/manifests/", fail, times=1)
+    hello = image(repository)
+    hello.put(registry, repository, "1")
+    assert registry.head(repository, "1") == Present(hello.manifest.descriptor)
+
+
+def test_a_tag_that_may_not_move_is_a_conflict_unless_it_is_right(
+    registry: HttpRegistry, proxy: Proxy, repository: str, hello: Image
+) -> None:
+    proxy.on("PUT", "/manifests/1", errors(409, "TAG_IMMUTABLE", "tags do not move here"))
+    hello.put(registry, repository, "1")
+    with pytest.raises(Conflict, match="tags do not move here"):
+        image("another").put(registry, repository, "1")
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "words"),
+    [
+        (errors(400, "MANIFEST_BLOB_UNKNOWN", "blob unknown"), ContentMissing, "blob unknown"),
+        (errors(403, "DENIED", "no push for you"), NotAllowed, "no push for you"),
+        (errors(405, "UNSUPPORTED", "read-only"), NotAllowed, "read-only"),
+        (errors(413, "SIZE_INVALID", "too large"), Unavailable, "too large"),
+        (errors(400, "MANIFEST_INVALID", "bad field"), EnvsyncError, "bad field"),
+    ],
+)
+def test_a_refused_manifest_is_explained_in_the_words_of_the_registry(
+    registry: HttpRegistry,
+    proxy: Proxy,
+    repository: str,
+    reply: Reply,
+    kind: type[EnvsyncError],
+    words: str,
+) -> None:
+    proxy.on("PUT", "/manifests/", reply)
+    with pytest.raises(kind, match=words):
+        image("hello").put(registry, repository, "1")
+
+
+def test_content_that_a_registry_does_not_see_at_once_is_not_missing(
+    registry: HttpRegistry, proxy: Proxy, repository: str
+) -> None:
+    proxy.on("PUT", "/manifests/", errors(400, "MANIFEST_BLOB_UNKNOWN"), times=2)
+    hello = image("hello")
+    hello.put(registry, repository, "1")
+    assert registry.head(repository, "1") == Present(hello.manifest.descriptor)
+
+
+def test_a_registry_that_answers_for_another_digest_is_not_believed(
+    registry: HttpRegistry, proxy: Proxy, repository: str
+) -> None:
+    def other(asked: Asked, ask: Callable[[], Reply]) -> Reply:
+        return ask().having(docker_content_digest=digest_of(b"another"))
+
+    proxy.on("PUT", "/manifests/", other)
+    with pytest.raises(Unavailable, match="another digest"):
+        image("hello").put(registry, repository, "1")
+
+
+def test_an_index_with_a_missing_child_is_content_that_is_missing(
+    registry: HttpRegistry, repository: str
+) -> None:
+    with pytest.raises(ContentMissing):
+        registry.put_manifest(repository, "1", index((image("nowhere"), "amd64")))
+
+
+def test_a_read_only_registry_says_so() -> None:
+    with (
+        run_registry(read_only=True) as running,
+        Registries(RegistrySettings()) as registries,
+        pytest.raises(NotAllowed, match="does not allow it"),
+    ):
+        image("hello").put(registries.at(running.host), "a/b", "1")
