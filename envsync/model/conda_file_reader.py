@@ -123,7 +123,7 @@ def read_variables(node: Node | None, what: str, faults: Faults) -> dict[str, st
 
 def _dependencies(document: Mapping, faults: Faults) -> tuple[tuple[str, ...], tuple[Scalar, ...]]:
     node = document.get("dependencies")
-    if node is None or absent(node):
+    if node is None or absent(node) or (isinstance(node, Sequence) and not node.items):
         key = document.key("dependencies")
         faults.add(
             key.where if key else document.where,

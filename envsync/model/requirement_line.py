@@ -102,7 +102,7 @@ def requirement_lines(text: str) -> Iterator[tuple[int, str]]:
         if line.endswith("\\") and not line.lstrip().startswith("#"):
             held += f"{line[:-1].strip()} "
             continue
-        whole = held + line
+        whole = held + (line.lstrip() if held else line)
         cut = re.sub(r"(^|\s+)#.*$", "", whole).strip()
         if cut:
             yield start, cut
@@ -168,8 +168,8 @@ def _requirement(text: str) -> RequirementLine | Problem:
     bare = re.split(r"\s--(?:hash|config-settings|global-option)\b", text)[0]
     try:
         requirement = Requirement(bare)
-    except InvalidRequirement as error:
-        return _bad_requirement(text, error)
+    except InvalidRequirement:
+        return _bad_requirement(text)
     url = requirement.url or ""
     if url.startswith("file:") or (url and not is_url(url)):
         return Problem(
@@ -181,7 +181,7 @@ def _requirement(text: str) -> RequirementLine | Problem:
     return RequirementLine(kind="requirement", text=text)
 
 
-def _bad_requirement(text: str, error: InvalidRequirement) -> Problem:
+def _bad_requirement(text: str) -> Problem:
     if left := placeholder(text):
         return Problem(
             message=f"{shown(left)} is a placeholder of a template", hint="Fill it in first."
@@ -203,5 +203,9 @@ def _bad_requirement(text: str, error: InvalidRequirement) -> Problem:
             message=f"{shown(text)} is not a requirement of pip",
             hint=f"A folder or file of the repository starts with './': ./{text}",
         )
-    reason = str(error).splitlines()[0]
-    return Problem(message=f"{shown(text)} is not a requirement of pip: {reason}")
+    return Problem(
+        message=f"{shown(text)} is not a requirement of pip",
+        hint="After the ';' stands a marker, such as python_version < '3.12'."
+        if ";" in text
+        else "Write a name and, if needed, versions: numpy, numpy==1.26.4, numpy>=1,<2.",
+    )
