@@ -105,8 +105,8 @@ class WorkTree:
     def _read_file(self, path: str, name: str, folder: int) -> bytes | None:
         # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
         handle = os.open(name, _NO_LINKS | os.O_NONBLOCK, dir_fd=folder)
-        with os.fdopen(handle, "rb") as file:
-            status = os.fstat(file.fileno())
+        try:
+            status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
                 return None
             if status.st_size > self._size_limit:
@@ -114,7 +114,10 @@ class WorkTree:
                     f"{path} has {status.st_size:,} bytes",
                     detail=f"At most {self._size_limit:,} are read.",
                 )
-            return file.read(self._size_limit)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read(self._size_limit)
+        finally:
+            os.close(handle)
 
 
 def _link_target(name: str, folder: int) -> str | None:
