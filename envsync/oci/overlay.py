@@ -111,7 +111,8 @@ def apply(lower: dict[str, Node], layer: Iterable[Member]) -> dict[str, Node]:
             _remove(tree, hidden, keep=own)
         else:
             node = tree[member.hard_link] if member.hard_link else member.node
-            if node.kind != "folder":
+            before = tree.get(member.path)
+            if before is not None and before.kind == "folder" and node.kind != "folder":
                 _remove(tree, member.path, keep={})
             tree[member.path] = own[member.path] = node
     return tree
