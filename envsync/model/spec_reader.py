@@ -181,6 +181,12 @@ def _description(node: Node | None, faults: Faults) -> str:
     return text.text if text else ""
 
 
+def _is_scratch(document: Mapping) -> bool:
+    """Tell whether the base image is none."""
+    node = document.get("image")
+    return isinstance(node, Scalar) and node.text.strip() == SCRATCH
+
+
 def _image(node: Node | None, faults: Faults) -> str | None:
     text = as_text(node, "'image'", faults)
     if text is None:
@@ -232,6 +238,12 @@ def _check_kind(document: Mapping, faults: Faults) -> None:
             "Neither 'image' nor 'build' is given",
             "Write 'image: scratch' for no base image, 'image: ubuntu:24.04' for one, or 'build:'"
             " for a Dockerfile.",
+        )
+    if image and _is_scratch(document) and absent(document.get("conda_file")):
+        faults.add(
+            image.where,
+            "'image: scratch' alone is an image with nothing in it",
+            "Add 'conda_file:' with the packages that it should have, or name a base image.",
         )
     conda = document.key("conda_file")
     if conda and has_build and not absent(document.get("conda_file")):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LAYOUT, LOCKS
 from envsync.model.reference import parse_registry_location
 from envsync.operations.load import environment_names
-from envsync.operations.new import NewEnvironment, files_of
+from envsync.operations.new import PYTHON, NewEnvironment, files_of
 from envsync.ports.documents import ParseDocument
 from envsync.ports.files import FileWriter
 from envsync.ports.tree import Tree
@@ -61,7 +61,10 @@ def initialise(
     names = environment_names(tree)
     if not names:
         example = NewEnvironment(
-            name=FIRST, image=image, description="Made by envsync init; change it or remove it."
+            name=FIRST,
+            image=image,
+            python=PYTHON,
+            description="Made by envsync init; change it or remove it.",
         )
         wanted |= files_of(tree, parse, example)
     kept = {path for path in wanted if tree.read(path) is not None}

@@ -21,6 +21,7 @@ from envsync.model.requirement_line import (
     read_requirement_line,
     requirement_lines,
 )
+from envsync.model.spec import SCRATCH
 from envsync.operations.load import SPEC_FILES, load_environment
 from envsync.ports.documents import ParseDocument
 from envsync.ports.files import FileWriter
@@ -85,7 +86,7 @@ def files_of(tree: Tree, parse: ParseDocument, new: NewEnvironment) -> Mapping[s
         files["conda.yaml"] = _conda_text(new, "requirements.txt")
         files["requirements.txt"] = _read(new.pip.tree, new.pip.path)
         _copy_named(new.pip, "requirements.txt", files)
-    elif not new.build and (new.python or not new.image):
+    elif not new.build and (new.python or new.image in {"", SCRATCH}):
         files["conda.yaml"] = _conda_text(new, "")
     files[SPEC_FILES[0]] = _spec_text(new, folder, conda="conda.yaml" in files)
     written = {f"{folder}/{path}": content for path, content in files.items()}
