@@ -46,6 +46,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_refused_host(host: str) -> bool:
+    """Tell whether a host, without port, is such an address by its very name."""
+    try:
+        return is_refused(host)
+    except ValueError:
+        return False
+
+
 def resolve(host: str, port: int) -> list[str]:
     """Ask the system for the IP addresses of a host."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

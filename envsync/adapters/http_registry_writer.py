@@ -87,7 +87,7 @@ class HttpRegistry(HttpReader):
                 failed.append(damage)
                 raise Again(damage.summary) from damage
 
-        self._host.run(attempt)
+        self._host.run(attempt, long=True)
 
     def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> None:
         """Put a manifest; a tag that may not move, and names it already, is as good as put."""

@@ -119,12 +119,14 @@ class Registries:
 
     def _origin(self, host: str) -> Origin:
         try:
-            secure, _ = split_url(f"https://{request_host(host)}/")
+            secure, target = split_url(f"https://{request_host(host)}/")
             plain, _ = split_url(f"http://{request_host(host)}/")
         except ValueError:
+            target = ""
+        if target != "/":
             raise InvalidInput(
                 f"{host!r} is not a registry's host", hint="Write host or host:port."
-            ) from None
+            )
         if host in self._settings.insecure:
             return plain
         if is_loopback(plain.host) and not self._trust.authorities(host):

@@ -72,9 +72,9 @@ class RegistryHost:
         self._first = threading.Lock()
         self._greeted = threading.Event()
 
-    def run(self, attempt: Callable[[], T]) -> T:
+    def run(self, attempt: Callable[[], T], *, long: bool = False) -> T:
         """Return what *attempt* returns, trying again as `Patience` says."""
-        return self._patience.run(attempt)
+        return self._patience.run(attempt, long=long)
 
     def rest(self, failures: int, failure: Again) -> None:
         """Wait after a stream broke the *failures*-th time in a row; Unavailable after too many."""

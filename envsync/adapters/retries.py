@@ -60,7 +60,7 @@ class Patience:
     """Runs tries against one host; all threads share what it said about pauses."""
 
     def __init__(self, host: str, clock: Clock, *, deadline: float) -> None:
-        """Make one for *host*; no try starts later than *deadline* seconds after the first."""
+        """Make one for *host*; *deadline* in seconds is for what takes no time by itself."""
         self._host = host
         self._clock = clock
         self._deadline = deadline
@@ -69,9 +69,10 @@ class Patience:
         self._unreachable_until = 0.0
         self._unreachable = ""
 
-    def run(self, attempt: Callable[[], T]) -> T:
+    def run(self, attempt: Callable[[], T], *, long: bool = False) -> T:
         """Return what *attempt* returns, trying again when it raises Again.
 
+        No try starts after the deadline, unless the work is *long* by itself, as uploads are.
         Raises Unavailable after the last try, and at once everything else that *attempt* raises.
         """
         start = self._clock.monotonic()
@@ -87,7 +88,7 @@ class Patience:
             delay = self._delay(number, last)
             if delay is None:
                 break
-            if self._clock.monotonic() - start + delay > self._deadline:
+            if not long and self._clock.monotonic() - start + delay > self._deadline:
                 break
             if number + 1 < TRIES and last.after is None:
                 self._clock.sleep(delay)

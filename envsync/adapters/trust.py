@@ -59,6 +59,6 @@ class Trust:
         return context
 
     def _files(self, host: str, pattern: str) -> tuple[Path, ...]:
-        return tuple(
-            path for folder in self._folders for path in sorted((folder / host).glob(pattern))
-        )
+        names = (host,) if ":" in host else (host, f"{host}:443")
+        places = [folder / name for folder in self._folders for name in names]
+        return tuple(path for place in places for path in sorted(place.glob(pattern)))

@@ -21,7 +21,14 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 import httpcore
 
-from envsync.adapters.addresses import AddressRefused, CheckedBackend, Resolve, is_loopback, resolve
+from envsync.adapters.addresses import (
+    AddressRefused,
+    CheckedBackend,
+    Resolve,
+    is_loopback,
+    is_refused_host,
+    resolve,
+)
 from envsync.adapters.retries import Again
 from envsync.adapters.trust import Trust
 from envsync.errors import Unavailable
@@ -250,6 +257,8 @@ class Wire:
 
     def _open(self, origin: Origin) -> httpcore.ConnectionPool:
         url = self._proxies.url(origin)
+        if url and is_refused_host(origin.host):  # the proxy would connect, unseen by us
+            _fail(origin, AddressRefused(f"{origin.host} is asked for by its address"))
         secure = origin.scheme == "https"
         return httpcore.ConnectionPool(
             ssl_context=self._trust.context(origin.netloc) if secure else None,

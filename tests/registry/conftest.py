@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from envsync.adapters.http_registry_writer import HttpRegistry
+from envsync.adapters.recording_registry import RecordingRegistry
 from envsync.adapters.registries import Registries, RegistrySettings, open_registry
 from envsync.adapters.retries import Clock
 from envsync.ports.registry import RegistryWriter
@@ -95,12 +96,13 @@ def hello(shared_registry: Registry, repository: str) -> Image:
     return made
 
 
-@pytest.fixture(params=["a folder", "http", "https with a login"])
+@pytest.fixture(params=["a folder", "a folder, recorded", "http", "https with a login"])
 def registry_under_test(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RegistryWriter]:
     """Each implementation in turn."""
-    if request.param == "a folder":
+    if "folder" in request.param:
         with Registries(RegistrySettings()) as registries:
-            yield open_registry(tmp_path / "registry", registries)
+            folder = open_registry(tmp_path / "registry", registries)
+            yield RecordingRegistry(folder) if "recorded" in request.param else folder
         return
     name = "shared_registry" if request.param == "http" else "login_registry"
     running: Registry = request.getfixturevalue(name)

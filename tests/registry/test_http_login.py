@@ -68,6 +68,7 @@ def test_a_login_is_traded_for_tokens(service: TokenService, host: str, reposito
         assert registry.manifest(repository, "1") == Present(hello.manifest)
         assert registry.head(f"{repository}/other", "1") == ABSENT
     assert [asked.scopes for asked in service.asked] == [
+        (f"repository:{repository}:pull",),
         (f"repository:{repository}:pull,push",),
         (f"repository:{repository}/other:pull",),
     ]
@@ -136,7 +137,8 @@ def test_a_token_that_has_run_out_is_replaced_once(
     with logged_in(host) as registry:
         hello.put(registry, repository, "1")
         assert registry.head(repository, "1") == Present(hello.manifest.descriptor)
-    assert len(service.asked) == 2
+    pull, push = (f"repository:{repository}:pull{more}" for more in ("", ",push"))
+    assert [asked.scopes for asked in service.asked] == [(pull,), (pull,), (push,)]
 
 
 def test_tokens_that_never_work_end_in_a_refusal(
