@@ -24,7 +24,7 @@ from envsync.operations.load import (
 from envsync.ports.tree import Tree
 from tests.memory_tree import MemoryTree
 
-GOOD = "image: scratch\n"
+GOOD = "image: busybox\n"
 
 
 def tree_of(**environments: str) -> MemoryTree:
