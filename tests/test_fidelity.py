@@ -63,7 +63,7 @@ def test_a_channel_of_python_packages_is_as_if_installed(
     image = build_into(
         layouts, lock_of({"linux-64": packages}), cache=package_cache, allow=["post-linked"]
     )
-    theirs = installed_in_one_go(packages, tmp_path / "prefix", package_cache / "oracle")
+    theirs = installed_in_one_go(packages, tmp_path / "prefix", package_cache / "packages")
     ours = prefix_of(file_system(image.top, layouts))
     assert differences(ours, theirs) == {}
     assert differences(unpacked(layouts, tmp_path / "bundle"), theirs) == {}
@@ -93,7 +93,9 @@ def test_package_files_keep_their_times(
     layouts = tmp_path / "layouts"
     image = build_into(layouts, lock_of({"linux-64": [package, *python]}), cache=package_cache)
     ours = prefix_of(file_system(image.top, layouts))
-    theirs = installed_in_one_go([package, *python], tmp_path / "prefix", package_cache / "oracle")
+    theirs = installed_in_one_go(
+        [package, *python], tmp_path / "prefix", package_cache / "packages"
+    )
     kept = [path for path in ours if path.startswith("lib/python3.11/site-packages/click/")]
     assert kept
     assert all(ours[path].mtime == theirs[path].mtime for path in kept)
@@ -112,6 +114,7 @@ def _compatible(pick: Callable[[list[LockedPackage]], LockedPackage]) -> list[Lo
     return [pick(found) for _, found in sorted(by_name.items())]
 
 
+@pytest.mark.full
 def test_real_packages_together_are_as_if_installed(
     shared_data: Path, channel: Path, tmp_path: Path, package_cache: Path
 ) -> None:
@@ -120,7 +123,7 @@ def test_real_packages_together_are_as_if_installed(
     layouts = tmp_path / "layouts"
     image = build_into(layouts, lock_of({"linux-64": packages}), cache=package_cache,
                        allow=["openssl"])  # fmt: skip
-    theirs = installed_in_one_go(packages, tmp_path / "prefix", package_cache / "oracle")
+    theirs = installed_in_one_go(packages, tmp_path / "prefix", package_cache / "packages")
     ours = prefix_of(file_system(image.top, layouts))
     assert differences(ours, theirs) == {}
     assert len(image.top.document()["layers"]) <= 96
@@ -134,7 +137,7 @@ def _one_by_one(paths: Sequence[Path], python: list[LockedPackage], tmp: Path, c
         image = build_into(layouts, lock_of({"linux-64": packages}), cache=cache, allow=["openssl"])
         ours = prefix_of(file_system(image.top, layouts))
         folder = tmp / str(number) / "prefix"
-        theirs = installed_in_one_go(packages, folder, cache / "oracle")
+        theirs = installed_in_one_go(packages, folder, cache / "packages")
         assert differences(ours, theirs) == {}, path.name
         record = json.loads((next((folder / "conda-meta").glob(f"{packages[0].name}-*.json")))
                             .read_bytes())  # fmt: skip
@@ -256,7 +259,7 @@ def test_generated_packages_are_as_if_installed(
     found = [*map(locked, archives), *_stub_python(tmp_path)]
     layouts = tmp_path / "layouts"
     image = build_into(layouts, lock_of({"linux-64": found}), cache=tmp_path / "cache")
-    theirs = installed_in_one_go(found, tmp_path / "prefix", tmp_path / "oracle")
+    theirs = installed_in_one_go(found, tmp_path / "prefix", tmp_path / "packages")
     assert differences(prefix_of(file_system(image.top, layouts)), theirs) == {}
 
 
