@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from packaging.utils import (
@@ -51,6 +50,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ARCHIVES = (".conda", ".tar.bz2")
+# What nearly every URL is; it saves taking the others apart.
+_PLAIN_URL = re.compile(
+    r"(?:https?|file)://[A-Za-z0-9.-]*(?::[0-9]+)?(?:/[A-Za-z0-9_.~+=-]+)*"
+    r"/([a-z0-9-]+)/([A-Za-z0-9_.+!~=-]+)"
+)
 _SCHEMES = frozenset({"https", "http", "file", "s3", "gcs", "oci"})
 
 
@@ -95,10 +99,10 @@ def read_conda_lock(
     channels, platforms = _metadata(header, file, faults)
     categories: set[tuple[str, str, str, str]] = set()
     for entry in entries:
-        where = (
-            Position(file=file, line=entry.line, column=1) if entry.line else Position(file=file)
-        )
-        package = _package(entry, where, faults)
+        where = Position(file=file, line=entry.line, column=1)
+        package, problems = _package(entry)
+        for problem in problems:
+            faults.add(where, f"{entry.label}: {problem}")
         if package is None:
             continue
         key = (package.manager, package.name, package.platform)
@@ -121,7 +125,7 @@ def read_conda_lock(
 class _Entry:
     """One package's entry as text, whichever way it was read."""
 
-    __slots__ = ("category", "depends", "label", "line", "values")
+    __slots__ = ("category", "depends", "index", "line", "values")
 
     def __init__(
         self, *, index: int, line: int, values: dict[str, str], depends: dict[str, str]
@@ -130,7 +134,11 @@ class _Entry:
         self.values = values
         self.depends = depends
         self.category = values.get("category", "main")
-        self.label = f"package[{index}] ({values.get('name') or 'without a name'})"
+        self.index = index
+
+    @property
+    def label(self) -> str:
+        return f"package[{self.index}] ({self.values.get('name') or 'without a name'})"
 
 
 def _plain_entry(index: int, entry: PlainEntry) -> _Entry:
@@ -165,30 +173,32 @@ def _yaml_entries(header: Mapping | None, faults: Faults) -> Iterator[_Entry]:
         )
 
 
-def _package(entry: _Entry, where: Position, faults: Faults) -> LockedPackage | None:
-    values, problems = entry.values, []
-    for key in ("name", "version", "manager", "platform", "url"):
-        if not values.get(key):
-            problems.append(f"has no {key}")
+def _package(entry: _Entry) -> tuple[LockedPackage | None, list[str]]:
+    """Return the package, or what is wrong with its entry."""
+    values = entry.values
+    problems = [
+        f"has no {key}"
+        for key in ("name", "version", "manager", "platform", "url")
+        if not values.get(key)
+    ]
     if values.get("manager") not in {"conda", "pip", None}:
         problems.append(f"manager is {shown(values['manager'])}; it must be conda or pip")
     if not _SHA256.fullmatch(values.get("sha256", "")):
-        problems.append("has no sha256" if not values.get("sha256") else "sha256 is not 64 digits")
+        problems.append("sha256 is not 64 digits" if values.get("sha256") else "has no sha256")
     if values.get("md5") and not _MD5.fullmatch(values["md5"]):
         problems.append("md5 is not 32 digits")
-    build = ""
-    if not problems:
-        build, problem = (
-            _conda_build(values) if values["manager"] == "conda" else ("", _wheel_problem(values))
-        )
-        problems += [problem] if problem else []
-    for problem in problems:
-        faults.add(where, f"{entry.label}: {problem}")
+    build, problem = "", ""
+    if not problems and values["manager"] == "conda":
+        build, problem = _conda_build(values)
+    elif not problems:
+        problem = _wheel_problem(values)
+    if problem:
+        problems.append(problem)
     if problems:
-        return None
+        return None, problems
     manager = values["manager"]
     name = values["name"].lower() if manager == "conda" else canonicalize_name(values["name"])
-    return LockedPackage(
+    package = LockedPackage(
         manager="conda" if manager == "conda" else "pip",
         name=name,
         version=values["version"],
@@ -199,46 +209,51 @@ def _package(entry: _Entry, where: Position, faults: Faults) -> LockedPackage | 
         md5=values.get("md5", ""),
         depends=entry.depends,
     )
+    return package, []
 
 
-def _url_problem(values: dict[str, str]) -> str:
-    parts = urlsplit(values["url"])
+def _split_url(url: str) -> tuple[str, str, str]:
+    """Return the last folder and the file that a URL names, and what is wrong with the URL."""
+    plain = _PLAIN_URL.fullmatch(url)
+    if plain and "/t/" not in url and "/../" not in url:
+        return plain[1], plain[2], ""
+    parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
-        return f"{shown(values['url'])} is not the URL of a package"
-    if strip_credentials(values["url"]) != values["url"]:
-        return "its URL holds credentials"
-    if parts.query or ".." in PurePosixPath(unquote(parts.path)).parts:
-        return f"{shown(values['url'])} is not the plain URL of a package"
-    return ""
+        return "", "", f"{shown(url)} is not the URL of a package"
+    if strip_credentials(url) != url:
+        return "", "", "its URL holds credentials"
+    path = unquote(parts.path).split("/")
+    if parts.query or ".." in path or len(path) < 3:
+        return "", "", f"{shown(url)} is not the plain URL of a package"
+    return path[-2], path[-1], ""
 
 
 def _conda_build(values: dict[str, str]) -> tuple[str, str]:
     """Return the build in a conda package's URL, and what in the URL is wrong."""
-    if problem := _url_problem(values):
+    subdir, file, problem = _split_url(values["url"])
+    if problem:
         return "", problem
-    path = PurePosixPath(unquote(urlsplit(values["url"]).path))
-    stem = next((path.name.removesuffix(end) for end in _ARCHIVES if path.name.endswith(end)), "")
+    stem = next((file.removesuffix(end) for end in _ARCHIVES if file.endswith(end)), "")
     pieces = stem.rsplit("-", 2)
     if len(pieces) != 3:
-        return "", f"{shown(path.name)} is not the name of a conda package"
+        return "", f"{shown(file)} is not the name of a conda package"
     name, version, build = pieces
     if (name.lower(), version) != (values["name"].lower(), values["version"]):
-        return "", f"its URL is that of {name} {version}, not of {values['name']} " + (
-            values["version"]
-        )
+        wanted = f"{values['name']} {values['version']}"
+        return "", f"its URL is that of {name} {version}, not of {wanted}"
     if values.get("build", build) != build:
         return "", f"its URL is that of build {build}, not of {values['build']}"
-    if path.parent.name not in {values["platform"], "noarch"}:
-        return "", f"its URL is for {path.parent.name}, not for {values['platform']}"
+    if subdir not in {values["platform"], "noarch"}:
+        return "", f"its URL is for {subdir}, not for {values['platform']}"
     return build, ""
 
 
 def _wheel_problem(values: dict[str, str]) -> str:
     if "source" in values or values["url"].startswith(("git+", "hg+", "svn+", "bzr+")):
         return "needs code to run to be built; lock a wheel instead"
-    if problem := _url_problem(values):
+    _, file, problem = _split_url(values["url"])
+    if problem:
         return problem
-    file = PurePosixPath(unquote(urlsplit(values["url"]).path)).name
     try:
         name, version, _, _ = parse_wheel_filename(file)
     except InvalidWheelFilename:

@@ -200,7 +200,9 @@ def _quoted(text: str) -> str:
 
 
 def _text(found: str) -> str:
-    return found[1:-1].replace("''", "'") if found.startswith("'") else found
+    if found[0] != "'":
+        return found
+    return found[1:-1].replace("''", "'") if "''" in found else found[1:-1]
 
 
 def _pairs(pattern: re.Pattern[str], text: str | None) -> dict[str, str]:
