@@ -17,15 +17,9 @@ from rattler.exceptions import (
     InvalidUrlError,
     SolverError,
 )
-from rattler.networking.middleware import (
-    AuthenticationMiddleware,
-    GCSMiddleware,
-    OciMiddleware,
-    RetryMiddleware,
-    S3Middleware,
-)
 from rattler.package.build_string import BuildString
 
+from envsync.adapters.rattler_client import open_client
 from envsync.adapters.solver_faults import available_hint, gateway_fault, unsatisfiable
 from envsync.errors import EnvsyncError, InvalidInput, Unavailable
 from envsync.model.channels import CHANNEL_ALIAS, channel_urls, sources_of, strip_credentials
@@ -54,16 +48,7 @@ class RattlerSolver:
 
     async def _solve_all(self, requests: Sequence[CondaRequest]) -> list[Solution | Exception]:
         self._cache.mkdir(parents=True, exist_ok=True)
-        client = rattler.Client(
-            [
-                RetryMiddleware(3),
-                AuthenticationMiddleware(),
-                OciMiddleware(),
-                GCSMiddleware(),
-                S3Middleware(),
-            ]
-        )
-        gateway = rattler.Gateway(cache_dir=self._cache, client=client)
+        gateway = rattler.Gateway(cache_dir=self._cache, client=open_client())
         # Each solve holds its candidates in memory; more at once than cores gains nothing.
         turn = asyncio.Semaphore(_AT_ONCE)
 

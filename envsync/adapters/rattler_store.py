@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rattler import PackageRecord, RepoDataRecord, install
 from rattler.exceptions import ExtractError, InstallerError, IoError, LinkError, TransactionError
-from rattler.networking import Client
 from rattler.package import BuildString
 from rattler.package_cache import PackageCache, ValidationMode
 from rattler.package_streaming import download_to_path
@@ -16,6 +15,7 @@ from rattler.platform import Subdir
 
 from envsync.adapters.archives import Archives
 from envsync.adapters.package_info import PackageInfo, check_placed, read_package_info
+from envsync.adapters.rattler_client import open_client
 from envsync.adapters.staged_files import staged_package
 from envsync.adapters.wheels import WheelStore
 from envsync.errors import InvalidInput, PolicyRefused, Unavailable
@@ -57,7 +57,7 @@ class RattlerStore:
     async def _link_all(
         self, packages: Sequence[LockedPackage], platform: str, staging: Path
     ) -> tuple[list[PackageInfo], list[StagedPackage]]:
-        client = Client.default_client()
+        client = open_client()
 
         async def download(url: str, path: Path) -> None:
             await download_to_path(client, url, path)
