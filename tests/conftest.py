@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.golden import Golden
 from tests.parts import realdata
 from tests.parts.baseimage import BaseImage, busybox_base, debian_base
 from tests.parts.cache import ENVIRONMENT, Unavailable, cache_root
@@ -55,6 +56,19 @@ def pytest_runtest_call() -> Generator[None, None, None]:
     """Skip a test that finds out by itself that this machine lacks something."""
     with _missing_parts_skip():
         yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of this suite."""
+    parser.addoption(
+        "--regenerate-golden", action="store_true", help="write golden files, do not compare"
+    )
+
+
+@pytest.fixture(scope="session")
+def golden(pytestconfig: pytest.Config) -> Golden:
+    """Texts that are pinned as files."""
+    return Golden(regenerate=bool(pytestconfig.getoption("--regenerate-golden")))
 
 
 @pytest.fixture(autouse=True)

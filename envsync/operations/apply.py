@@ -25,7 +25,7 @@ from envsync.operations.outcome import Outcome, Result, refusal
 from envsync.operations.plan import Planned, make_plan
 from envsync.operations.publish import Uploads, need, publish, published, verify
 from envsync.planning.plan import CHANGING, EnvironmentPlan
-from envsync.planning.states import latest
+from envsync.planning.states import latest, moment
 from envsync.ports.builder import BuiltImage, PackageStore, Workspace
 from envsync.ports.git import GitWriter
 from envsync.ports.progress import Progress
@@ -253,7 +253,9 @@ def _record_of(planned: Planned, plan: EnvironmentPlan, digest: str) -> Record:
         base_digest=desired.base_digest,
         format=desired.definition.format,
         commit=planned.commit.id,
-        created=planned.commit.date,
+        created=moment(
+            planned.commit.date, tuple(r for r in planned.records if r.name == plan.name)
+        ),
     )
 
 

@@ -106,6 +106,9 @@ def _wish(tree: Tree, readers: Readers, rules: LockRules, spec: Spec) -> Wish | 
         reason = stale[0].kind if stale else "lock_missing"
         detail = "\n".join(map(str, stale))
         return Blocked(name=spec.name, reason=reason, detail=detail, hint=relock)
+    if spec.kind == "image" and not lock.image.digest:
+        detail = f"{spec.path} has neither an image to take nor packages to put into one"
+        return Blocked(name=spec.name, reason="spec_invalid", detail=detail)
     definition = definition_of(spec, lock)
     if spec.kind == "conda" and not definition.platforms:
         return Blocked(

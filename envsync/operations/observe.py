@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
+from envsync.errors import EnvsyncError, NotAllowed
 from envsync.model.reading import ABSENT, Present, Reading, Unknown
 from envsync.model.record import TAG_PREFIX, Record
 from envsync.model.reference import parse_image_reference
@@ -75,7 +77,14 @@ def _read(
     desired = wish.desired
     if not desired.copied:
         reference = parse_image_reference(wish.lock.image.image)
-        source = registries.source(reference.registry)
+        try:
+            source = registries.source(reference.registry)
+        except (
+            EnvsyncError
+        ) as error:  # an address that may not be asked, a login that cannot be had
+            refused = isinstance(error, NotAllowed)
+            why: Literal["not allowed", "unavailable"] = "not allowed" if refused else "unavailable"
+            return Unknown(why=why, reason=str(error)), ABSENT
         return _digest(source.head(reference.repository, wish.lock.image.digest)), ABSENT
     repository = registries.repository(desired.name)
     registry = registries.registry

@@ -92,12 +92,14 @@ class EnvironmentPlan:
 
     @property
     def id(self) -> str:
-        """Hash of what would be done, and of nothing else: not of clocks, words or estimates."""
+        """Hash of what would be done, and of nothing else: not of clocks, reasons or estimates.
+
+        What a shallow clone cannot explain, it can carry out.
+        """
         return hash_json(
             {
                 "name": self.name,
                 "state": self.state,
-                "reasons": [reason.code for reason in self.reasons],
                 "actions": [[action.verb, action.target] for action in self.actions],
                 "before": [self.before_version, self.before_definition],
                 "after": [self.after_version, self.definition, self.digest],

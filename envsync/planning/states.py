@@ -76,6 +76,16 @@ def in_order(records: tuple[Record, ...]) -> tuple[Record, ...]:
     return tuple(sorted(records, key=lambda r: (r.created, version_order(r.version))))
 
 
+def moment(date: int, records: tuple[Record, ...]) -> int:
+    """Return the date of a record to be made: the commit's, or right after the newest of *records*.
+
+    A commit may be older than the one before it: a person goes back to it, or a clock is wrong. The
+    version made from it is the newest all the same, and who sees the same records says the same.
+    """
+    newest = latest(records)
+    return max(date, newest.created + 1) if newest else date
+
+
 def latest(records: tuple[Record, ...]) -> Record | None:
     """Return the most recently created of *records*."""
     ordered = in_order(records)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from envsync.cli.errors import error_document, error_text
 from envsync.cli.output import warn
 from envsync.cli.progress import progress
 from envsync.cli.session import Session
-from envsync.errors import InvalidInput, StalePlan
+from envsync.errors import InvalidInput, Misuse, StalePlan
 from envsync.operations.apply import Approve, apply
 from envsync.operations.outcome import Outcome
 from envsync.operations.plan import Planned
-from envsync.planning.plan import EnvironmentPlan
+from envsync.planning.plan import CHANGING, EnvironmentPlan
 
 SHORTEST_ID = 8
 
@@ -46,6 +47,11 @@ def command(
     session: Session = context.obj
     config = session.committed_config()
     approve: Approve | None = None
+    if plan_file is not None and (names or plan_id):
+        raise Misuse(
+            "a saved plan says itself which environments it is about",
+            hint="Leave out the names and --plan-id.",
+        )
     if plan_file is not None:
         approve = _saved(plan_file)
     elif plan_id:
@@ -62,6 +68,8 @@ def command(
 def _identified(plan_id: str) -> Approve:
     def approve(planned: Planned) -> Mapping[str, EnvironmentPlan]:
         now = planned.plan.id
+        if not planned.plan.changing:
+            return {}  # somebody did it since, or what stands in its way is reported by itself
         if len(plan_id) < SHORTEST_ID or not now.startswith(plan_id.lower()):
             raise StalePlan(
                 "the plan is not the one that was reviewed",
@@ -73,17 +81,31 @@ def _identified(plan_id: str) -> Approve:
     return approve
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reviewed:
+    """What a saved plan says about one environment."""
+
+    id: str
+    before: str
+    after: str
+    definition: str
+
+    def covers(self, now: EnvironmentPlan) -> bool:
+        """Tell whether *now* is what was reviewed, or what an interrupted apply left of it."""
+        if now.state not in CHANGING:
+            return True  # done since, or refused for a reason of its own
+        goal = (now.after_version, now.definition) == (self.after, self.definition)
+        return self.id == now.id or (goal and now.before_version in {self.before, self.after})
+
+
 def _saved(path: Path) -> Approve:
     """Approve what a saved plan has, environment by environment; others stay as they are."""
     reviewed = _read(path)
 
     def approve(planned: Planned) -> Mapping[str, EnvironmentPlan]:
         now = {e.name: e for e in planned.plan.environments}
-        # What is in sync by now was done since, by somebody who carried out the same plan.
         stale = sorted(
-            name
-            for name, identity in reviewed.items()
-            if name not in now or (now[name].state != "in_sync" and now[name].id != identity)
+            name for name, seen in reviewed.items() if name not in now or not seen.covers(now[name])
         )
         if stale:
             raise StalePlan(
@@ -96,17 +118,22 @@ def _saved(path: Path) -> Approve:
     return approve
 
 
-def _read(path: Path) -> Mapping[str, str]:
+def _read(path: Path) -> Mapping[str, _Reviewed]:
     try:
         document: Any = json.loads(path.read_bytes())
         if str(document["format_version"]).split(".")[0] != "1":
             raise ValueError(f"format {document['format_version']}, this envsync reads 1.x")
         return {
-            str(e["name"]): str(e["id"])
+            str(e["name"]): _Reviewed(
+                id=str(e["id"]),
+                before=str(e["before"]["version"]),
+                after=str(e["after"]["version"]),
+                definition=str(e["after"]["definition"]),
+            )
             for e in document["environments"]
             if any(action for action in e["actions"])
         }
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise InvalidInput(
             f"{path} is not a saved plan",
             detail=str(error),
