@@ -202,7 +202,7 @@ class GitRepository:
         zone = self._must("log", "-1", "--format=%cd", "--date=format:%z", commit.id).out.decode()
         text = (
             f"object {commit.id}\ntype commit\ntag {record.tag}\n"
-            f"tagger {TAGGER} {commit.date} {zone.strip()}\n\n{record.message()}"
+            f"tagger {TAGGER} {record.created} {zone.strip()}\n\n{record.message()}"
         )
         return self._must("mktag", stdin=text.encode()).out.decode().strip()
 
