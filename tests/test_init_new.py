@@ -333,6 +333,14 @@ def test_files_are_not_written_through_links(root: Path, elsewhere: Path) -> Non
     assert list(elsewhere.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_is_told_of(root: Path) -> None:
+    missing = NewFiles(root / "missing")
+    with pytest.raises(InvalidInput, match="The files cannot be written"):
+        missing.create({"a": b""})
+    with pytest.raises(InvalidInput, match="The files cannot be written"):
+        missing.replace("a", b"")
+
+
 def test_a_file_that_stands_in_the_way_is_left_alone(root: Path) -> None:
     (root / "a").write_text("mine")
     for files in ({"a": b""}, {"b": b"", "a": b""}, {"a/b": b""}):

@@ -6,8 +6,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from envsync.errors import InvalidInput
@@ -26,21 +26,21 @@ class NewFiles:
     def create(self, files: Mapping[str, bytes]) -> None:
         """Create all of *files* or none; InvalidInput when something stands at one of the paths."""
         tops = sorted({self._first_missing(path) for path in files})
-        made: list[Path] = []
-        with tempfile.TemporaryDirectory(prefix=".envsync-new-", dir=self._root) as aside:
-            staged = Path(aside)
+        with (
+            _explained(),
+            tempfile.TemporaryDirectory(prefix=".envsync-new-", dir=self._root) as aside,
+        ):
+            made: list[Path] = []
             try:
                 for path, content in files.items():
-                    _write(staged / path, content)
+                    _write(Path(aside, path), content)
                 for top in tops:
-                    _appear(staged / top, self._root / top)
+                    _appear(Path(aside, top), self._root / top)
                     made.append(self._root / top)
-            except OSError as error:
+            except BaseException:
                 for path_made in reversed(made):
                     _remove(path_made)
-                raise InvalidInput(
-                    "The files cannot be written", detail=f"{error.filename}: {error.strerror}"
-                ) from error
+                raise
 
     def replace(self, path: str, content: bytes) -> None:
         """Write one file, new or not, so that a crash leaves the old bytes or the new ones."""
@@ -51,18 +51,19 @@ class NewFiles:
             if not stat.S_ISREG(found):
                 raise InvalidInput(f"{path} is not a regular file", hint="Edit it by hand.")
             mode = stat.S_IMODE(found)
-        handle, aside = tempfile.mkstemp(prefix=".envsync-new-", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                os.fchmod(file.fileno(), mode)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(aside).replace(target)
-        except BaseException:
-            with suppress(OSError):
-                Path(aside).unlink()
-            raise
+        with _explained():
+            handle, aside = tempfile.mkstemp(prefix=".envsync-new-", dir=target.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                    os.fchmod(file.fileno(), mode)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(aside).replace(target)
+            except BaseException:
+                with suppress(OSError):
+                    Path(aside).unlink()
+                raise
 
     def _first_missing(self, path: str) -> str:
         """Return the topmost part of *path* that does not exist; it will be renamed into place."""
@@ -76,6 +77,17 @@ class NewFiles:
             if count < len(parts) and not stat.S_ISDIR(mode):
                 raise InvalidInput(f"{'/'.join(parts[:count])} is not a folder")
         raise InvalidInput(f"{path} exists already", hint="It is left as it is.")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say in words that the folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(
+            "The files cannot be written", detail=f"{error.filename}: {error.strerror}"
+        ) from error
 
 
 def _write(path: Path, content: bytes) -> None:
