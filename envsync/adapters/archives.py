@@ -76,7 +76,7 @@ class Archives:
                 aside.replace(target)
             finally:
                 aside.unlink(missing_ok=True)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise _unreachable(package, error) from error
 
 
