@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import click
 
@@ -18,6 +19,9 @@ from envsync import __version__
 from envsync.cli.errors import report
 from envsync.cli.session import Session
 from envsync.errors import EnvsyncError, Misuse
+
+PROGRAM = "envsync"
+INTERRUPTED = frozenset({130, 143})
 
 COMMANDS = {
     "init": "Make this folder a repository that uses envsync.",
@@ -65,6 +69,17 @@ class Commands(click.Group):
             )
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; for one that does not exist, name those that are written like it."""
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        near = difflib.get_close_matches(name, COMMANDS, n=3)
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise click.UsageError(f"There is no command {name!r}.{meant}", ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with their summaries, without importing any."""
         with formatter.section("Commands"):
@@ -77,7 +92,7 @@ def _set_format(context: click.Context, _: click.Parameter, value: str | None) -
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="envsync")
+@click.version_option(__version__, prog_name=PROGRAM)
 @click.option(
     "-C",
     "--directory",
@@ -88,37 +103,43 @@ def _set_format(context: click.Context, _: click.Parameter, value: str | None) -
 @click.pass_context
 def cli(context: click.Context, directory: Path) -> None:
     """Git says which conda environments a team has; the registry holds exactly those."""
-    context.obj = Session(
-        folder=directory,
-        environ=os.environ,
-        interactive=sys.stderr.isatty() and "CI" not in os.environ,
-    )
-    context.call_on_close(context.obj.closing.close)
+    session: Session = context.obj
+    session.folder = directory
+    context.call_on_close(session.closing.close)
 
 
 def main() -> None:
     """Run the command line and exit with the code of the release protocol."""
     signal.signal(signal.SIGTERM, _terminate)
-    context: dict[str, Any] = {}
-    code = _guarded(lambda: cli.main(standalone_mode=False, obj=context), "json" in sys.argv)
+    session = Session(
+        folder=Path(),
+        environ=os.environ,
+        interactive=sys.stderr.isatty() and "CI" not in os.environ,
+    )
+    code = run(sys.argv[1:], session)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of a pipe has seen enough; Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if code in INTERRUPTED:
+        # Threads may still be at work, and Python would wait for all that they have queued. Ending
+        # in the middle is what every step is made for.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
-def _terminate(_: int, __: FrameType | None) -> None:
-    raise Terminated
-
-
-def _guarded(run: Callable[[], object], as_json: bool) -> int:
-    """Run and return the exit code; every error ends here, and none as a traceback."""
+def run(arguments: Sequence[str], session: Session) -> int:
+    """Run one command and return the exit code; every error ends here, and none as a traceback."""
+    as_json = _wants_json(arguments)
     try:
-        result = run()
+        result = cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=session)
     except EnvsyncError as error:
         return report(error, as_json=as_json)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return Misuse.exit_code
     except click.UsageError as error:
         usage = error.ctx.get_usage() if error.ctx else ""
         hint = f"Help:\n    {error.ctx.command_path} --help" if error.ctx else ""
@@ -126,15 +147,13 @@ def _guarded(run: Callable[[], object], as_json: bool) -> int:
     except click.ClickException as error:
         return report(Misuse(error.format_message()), as_json=as_json)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted; run it again to go on where it stopped", err=True)
-        return 130
+        return _interrupted(130, "interrupted")
     except Terminated:
-        click.echo("terminated; run it again to go on where it stopped", err=True)
-        return 143
+        return _interrupted(143, "terminated")
     except BrokenPipeError:
         return 0
     except Exception as error:  # noqa: BLE001 - the boundary: a bug is reported in one line
-        if os.environ.get("ENVSYNC_DEBUG"):
+        if session.environ.get("ENVSYNC_DEBUG"):
             traceback.print_exc()
         unexpected = EnvsyncError(
             f"unexpected error: {type(error).__name__}: {error}",
@@ -143,3 +162,18 @@ def _guarded(run: Callable[[], object], as_json: bool) -> int:
         )
         return report(unexpected, as_json=as_json)
     return result if isinstance(result, int) else 0
+
+
+def _terminate(_: int, __: FrameType | None) -> None:
+    raise Terminated
+
+
+def _interrupted(code: int, word: str) -> int:
+    click.echo(f"\n{word}; run it again to go on where it stopped", err=True)
+    return code
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Tell what the arguments ask for, also when they are too wrong to be parsed."""
+    pairs = itertools.pairwise(["", *arguments])
+    return any(two == "--format=json" or (one, two) == ("--format", "json") for one, two in pairs)

@@ -41,6 +41,7 @@ class Session:
     interactive: bool
     """Whether standard error is a terminal that shows progress bars."""
     format: Format = "text"
+    sleep: Callable[[float], None] = time.sleep
     closing: ExitStack = field(default_factory=ExitStack)
     _registries: OpenRegistries | None = None
 
@@ -113,6 +114,7 @@ class Session:
         """Return the registries of this process, by host."""
         if self._registries is None:
             from envsync.adapters.registries import Registries, RegistrySettings
+            from envsync.adapters.retries import Clock
 
             configured = self.environ.get("DOCKER_CONFIG")
             folder = Path(configured) if configured else Path.home() / ".docker"
@@ -120,6 +122,7 @@ class Session:
             self._registries = self.closing.enter_context(
                 Registries(
                     RegistrySettings(
+                        clock=Clock(sleep=self.sleep),
                         docker_config=folder,
                         authorities={"*": Path(authority)} if authority else {},
                     )
@@ -181,6 +184,6 @@ class Session:
             store=RattlerStore(self.cache, allow_link_scripts=config.allow_link_scripts),
             workspace=lambda: BuildFolder(self.cache / "build"),
             progress=progress,
-            pause=lambda attempt: time.sleep(chance.uniform(0, min(30.0, 0.5 * 2**attempt))),
+            pause=lambda attempt: self.sleep(chance.uniform(0, min(30.0, 0.5 * 2**attempt))),
             builds_at_once=jobs,
         )

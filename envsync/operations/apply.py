@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,7 @@ from envsync.operations.build import build
 from envsync.operations.desire import Readers, Wish
 from envsync.operations.observe import Registries
 from envsync.operations.outcome import Outcome, Result, refusal
+from envsync.operations.parallel import threads
 from envsync.operations.plan import Planned, make_plan
 from envsync.operations.publish import Uploads, need, publish, published, verify
 from envsync.planning.plan import CHANGING, EnvironmentPlan
@@ -135,7 +136,7 @@ def _round(
             workshop.progress.done(plan.name, f"failed: {error.summary}")
     recorded, lost = _record(workshop, planned, todo, records, results)
     made = (*planned.records, *recorded.values())
-    with ThreadPoolExecutor(max(1, min(8, len(recorded)))) as pool:
+    with threads(max(1, min(8, len(recorded)))) as pool:
         tasks = {
             plan: pool.submit(_tag, workshop, planned, plan, recorded[plan.name], made)
             for plan in todo
@@ -185,7 +186,7 @@ def _publish_all(
             except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
                 future.set_exception(error)
 
-    with ThreadPoolExecutor(workshop.builds_at_once) as pool:
+    with threads(workshop.builds_at_once) as pool:
         for plans in groups.values():
             futures: list[Future[str]] = [Future() for _ in plans]
             pool.submit(publish_group, plans, futures)

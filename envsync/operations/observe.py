@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +13,7 @@ from envsync.model.record import TAG_PREFIX, Record
 from envsync.model.reference import parse_image_reference
 from envsync.oci.descriptor import Descriptor
 from envsync.operations.desire import Wish
+from envsync.operations.parallel import threads
 from envsync.planning.diff import version_to_be
 from envsync.planning.states import Observed, in_order, latest
 from envsync.ports.git import Records
@@ -67,7 +67,7 @@ def observe(
             broken_tags=broken,
         )
 
-    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+    with threads(READS_AT_ONCE) as pool:
         return {seen.name: seen for seen in pool.map(one, wishes)}
 
 

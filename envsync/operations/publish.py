@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from envsync.errors import Conflict, NotAllowed, Unavailable
 from envsync.model.definition import Definition
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.oci.config import DEFINITION
 from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
+from envsync.operations.parallel import threads
 from envsync.ports.builder import Blob, BuiltImage
 from envsync.ports.registry import ContentMissing, RegistryReader, RegistryWriter
 
@@ -75,7 +75,7 @@ def publish(
     """
 
     def place_all(*, again: bool) -> None:
-        with ThreadPoolExecutor(UPLOADS_AT_ONCE) as pool:
+        with threads(UPLOADS_AT_ONCE) as pool:
             tasks = [
                 pool.submit(uploads.place, blob, repository, sent, again=again)
                 for blob in image.blobs
