@@ -1,0 +1,1 @@
+"""Benchmarks: envsync beside the programs it would replace, as ratios. ``python -m benchmarks``."""

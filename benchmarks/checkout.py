@@ -1,0 +1,88 @@
+"""A repository that uses envsync, in a temporary folder, with a home and caches of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measure import Usage, timed
+from tests.parts.gitremote import GitRepository, git_environment, new_remote
+
+_REMOVED = ("GIT_", "ENVSYNC_", "DOCKER_", "RATTLER_", "CONDA_", "REGISTRY_AUTH", "COVERAGE_")
+ENVSYNC = (sys.executable, "-m", "envsync")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """A clone of an empty remote, and how programs are run in it."""
+
+    folder: Path
+    git: GitRepository
+    environment: Mapping[str, str]
+
+    @property
+    def root(self) -> Path:
+        """The repository's top."""
+        return self.git.path
+
+    @property
+    def cache(self) -> Path:
+        """envsync's cache."""
+        return Path(self.environment["ENVSYNC_CACHE_DIR"])
+
+    def settings(self, registry: str, channel: Path | str) -> None:
+        """Write envsync.yaml; *registry* is a host."""
+        text = f"registry: {registry}/bench\nchannels: ['{channel}']\nplatforms: [linux-64]\n"
+        self.git.write({"envsync.yaml": text})
+
+    def spec(
+        self, name: str, dependencies: Sequence[str], image: str = "scratch", more: str = ""
+    ) -> None:
+        """Write an environment."""
+        items = "\n".join(f"    - '{text}'" for text in dependencies)
+        self.git.write(
+            {
+                f"environments/{name}/environment.yaml": f"name: {name}\nimage: {image}\n"
+                f"conda_file:\n  dependencies:\n{items}\n{more}"
+            }
+        )
+
+    def envsync(self, *arguments: str, codes: Sequence[int] = (0,)) -> Usage:
+        """Run envsync and return what it took."""
+        return timed(
+            [*ENVSYNC, *arguments], environment=self.environment, folder=self.root, codes=codes
+        )
+
+    def forget(self, *names: str) -> None:
+        """Remove folders of envsync's cache; without names the whole of it."""
+        for folder in [self.cache / name for name in names] or [self.cache]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def checkout() -> Iterator[Checkout]:
+    """Make a repository with a remote on disk; it goes away with the block."""
+    with tempfile.TemporaryDirectory(prefix="envsync-bench-") as name:
+        folder = Path(name)
+        own = git_environment(folder / "home")
+        outside = {key: value for key, value in os.environ.items() if not key.startswith(_REMOVED)}
+        environment = {
+            **outside,
+            **own,
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "XDG_DATA_HOME": str(folder / "data"),
+            "ENVSYNC_CACHE_DIR": str(folder / "cache/envsync"),
+            "DOCKER_CONFIG": str(folder / "docker"),
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+        }
+        git = new_remote(folder / "remote.git", own).clone(folder / "team")
+        yield Checkout(folder=folder, git=git, environment=environment)

@@ -1,0 +1,100 @@
+"""Tables of measurements, as text for a terminal and as Markdown for the results page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.measure import Measured, Usage
+
+_HEADS = (
+    "",
+    "wall, ours = 1",
+    "CPU, ours = 1",
+    "peak memory",
+    "requests",
+    "bytes stored",
+    "wall s",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One comparison; the first row is ours, and what the others are divided by."""
+
+    title: str
+    rows: tuple[Measured, ...]
+    remarks: tuple[str, ...] = ()
+    """What a reader must know to judge the numbers: what was scaled, left out, not to be had."""
+
+
+def as_text(table: Table) -> str:
+    """Return a table for a terminal."""
+    cells = [_HEADS, *_cells(table)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADS))]
+    lines = [table.title, ""]
+    for row in cells:
+        first = row[0].ljust(widths[0])
+        rest = (text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True))
+        lines.append("  ".join((first, *rest)).rstrip())
+    lines += ["", *(f"{row.candidate.name}: {row.candidate.command}" for row in table.rows)]
+    lines += [f"* {remark}" for remark in _remarks(table)]
+    return "\n".join(lines)
+
+
+def as_markdown(table: Table) -> str:
+    """Return a table for the results page."""
+    lines = [f"### {table.title}", "", f"| {' | '.join(_HEADS)} |"]
+    lines.append(f"|---|{'---:|' * (len(_HEADS) - 1)}")
+    lines += [f"| {' | '.join(row)} |" for row in _cells(table)]
+    lines.append("")
+    for row in table.rows:
+        lines += [f"**{row.candidate.name}**", "", f"    {row.candidate.command}", ""]
+    lines += [f"- {remark}" for remark in _remarks(table)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _remarks(table: Table) -> tuple[str, ...]:
+    runs = sorted({row.runs for row in table.rows})
+    notes = [f"{row.candidate.name}: {row.candidate.note}" for row in table.rows]
+    return (
+        f"Medians of {' and '.join(map(str, runs))} alternating runs.",
+        *(note for note, row in zip(notes, table.rows, strict=True) if row.candidate.note),
+        *_losses(table),
+        *table.remarks,
+    )
+
+
+def _losses(table: Table) -> list[str]:
+    """Name every row that is faster than ours, so that nobody has to look for it."""
+    ours, *others = table.rows
+    faster = [row.candidate.name for row in others if row.usage.wall < ours.usage.wall]
+    return [f"We lose in wall time against: {', '.join(faster)}."] if faster else []
+
+
+def _cells(table: Table) -> list[tuple[str, ...]]:
+    ours = table.rows[0].usage
+    return [(row.candidate.name, *_numbers(row.usage, ours)) for row in table.rows]
+
+
+def _numbers(usage: Usage, ours: Usage) -> Sequence[str]:
+    return (
+        _ratio(usage.wall, ours.wall),
+        _ratio(usage.cpu, ours.cpu),
+        size(usage.memory),
+        "" if usage.requests is None else f"{usage.requests:,}",
+        "" if usage.stored is None else size(usage.stored),
+        f"{usage.wall:.2f}",
+    )
+
+
+def _ratio(value: float, ours: float) -> str:
+    ratio = value / ours if ours else 0.0
+    return f"{ratio:.0f} ×" if ratio >= 20 else f"{ratio:.2g} ×"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    if count < 10_000:
+        return f"{count:,} B"
+    return f"{count / 1e3:,.0f} kB" if count < 10_000_000 else f"{count / 1e6:,.0f} MB"
