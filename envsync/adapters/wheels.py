@@ -9,9 +9,14 @@ https://packaging.python.org/en/latest/specifications/recording-installed-packag
 from __future__ import annotations
 
 import asyncio
+import configparser
+import csv
 import errno
+import lzma
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +25,7 @@ from urllib.parse import unquote
 import httpx
 from installer import install
 from installer.exceptions import InstallerError
+from installer.records import InvalidRecordEntry
 from installer.sources import WheelContentElement, WheelFile
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
@@ -38,6 +44,14 @@ _MAX_RATIO = 200
 _SMALL = 1 << 30
 _NOT_TAKEN = frozenset({"INSTALLER", "REQUESTED", "direct_url.json"})
 """What only an installer writes; a wheel that brings it would say who installed it from where."""
+
+_BROKEN = (
+    *(InstallerError, InvalidRecordEntry, configparser.Error, csv.Error),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError),
+    *(AssertionError, AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError),
+    ValueError,
+)
+"""What a hostile or broken wheel makes zipfile and installer raise."""
 
 
 class WheelStore:
@@ -122,9 +136,9 @@ def _unpack(wheel: LockedPackage, path: Path, python: Python, folder: Path) -> S
     try:
         with zipfile.ZipFile(path) as archive:
             _check_size(wheel, path, archive)
+            # In the cache it is named by its hash, and installer reads the name for the project's.
+            archive.filename = unquote(wheel.file_name)
             source = _Source(archive)
-            if canonicalize_name(source.distribution) != canonicalize_name(wheel.name):
-                raise _bad(wheel, f"It calls itself {source.distribution}.")
             files.distribution = source.distribution
             install(source, files, additional_metadata={"INSTALLER": b"envsync\n"})
     except OSError as error:
@@ -135,11 +149,7 @@ def _unpack(wheel: LockedPackage, path: Path, python: Python, folder: Path) -> S
             detail=f"There was no room to unpack {wheel.name} {wheel.version}.",
             hint="Free some space, or choose another cache folder.",
         ) from error
-    except (
-        *(InstallerError, zipfile.BadZipFile, ValueError, KeyError, AssertionError),
-        *(NotImplementedError, RuntimeError, EOFError),
-    ) as error:
-        # What a hostile or broken archive makes zipfile and installer raise.
+    except _BROKEN as error:
         raise _bad(wheel, f"It cannot be unpacked: {error}") from error
     return StagedPackage(
         package=PackageIdentity.of(wheel),
