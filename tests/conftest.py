@@ -13,7 +13,7 @@ from tests.golden import Golden
 from tests.parts import realdata
 from tests.parts.baseimage import BaseImage, busybox_base, debian_base
 from tests.parts.cache import ENVIRONMENT, Unavailable, cache_root
-from tests.parts.channel import test_channel, why_not_aarch64
+from tests.parts.channel import test_channel, tiny_channel, why_not_aarch64
 from tests.parts.engine import Engine, shared_engine
 from tests.parts.githttp import GitServer, serve_git
 from tests.parts.gitremote import (
@@ -25,6 +25,7 @@ from tests.parts.gitremote import (
 )
 from tests.parts.registry import Registry, run_registry
 from tests.parts.serving import FileServer, serve_folders
+from tests.team import Team
 
 _IN_CI = ENVIRONMENT.get("CI", "").lower() not in ("", "0", "false")
 
@@ -213,3 +214,44 @@ def git_server(git_remote: GitRemote, git_variables: dict[str, str]) -> Iterator
     """A smart HTTP server of the bare repository."""
     with serve_git(git_remote.path.parent, git_variables) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def tiny_packages() -> Path:
+    """A channel of forty tiny packages, ``tiny-00000`` to ``tiny-00039``."""
+    return tiny_channel(40)
+
+
+@pytest.fixture
+def folder_team(repository: GitRepository, tiny_packages: Path, tmp_path: Path) -> Team:
+    """One laptop: images in a folder, records in the local repository."""
+    team = Team(repository=repository, channel=tiny_packages, cache=tmp_path / "cache")
+    team.settings()
+    repository.commit("settings")
+    return team
+
+
+@pytest.fixture
+def server_team(
+    git_remote: GitRemote, registry: Registry, tiny_packages: Path, tmp_path: Path
+) -> Team:
+    """A team: a registry over HTTP, records in a bare remote."""
+    team = Team(
+        repository=git_remote.clone(tmp_path / "work"),
+        channel=tiny_packages,
+        cache=tmp_path / "cache",
+        remote=git_remote,
+        registry=registry,
+    )
+    team.settings()
+    team.repository.commit("settings")
+    team.repository.git("push", "--quiet", "origin", "main")
+    return team
+
+
+@pytest.fixture(params=["a folder", "a registry and a remote"])
+def team(request: pytest.FixtureRequest) -> Team:
+    """Each kind in turn."""
+    name = "folder_team" if request.param == "a folder" else "server_team"
+    found: Team = request.getfixturevalue(name)
+    return found
