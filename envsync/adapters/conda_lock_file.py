@@ -223,9 +223,9 @@ def _split_url(url: str) -> tuple[str, str, str]:
     if strip_credentials(url) != url:
         return "", "", "its URL holds credentials"
     path = unquote(parts.path).split("/")
-    if parts.query or ".." in path or len(path) < 3:
+    if parts.query or ".." in path:
         return "", "", f"{shown(url)} is not the plain URL of a package"
-    return path[-2], path[-1], ""
+    return path[-2] if len(path) > 2 else "no platform", path[-1], ""
 
 
 def _conda_build(values: dict[str, str]) -> tuple[str, str]:

@@ -12,12 +12,16 @@ from envsync.ports.solver import CondaRequest
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s)'\"]+")
 _STATUS = re.compile(r"\b(401|403)\b")
+_PRIORITY = re.compile(
+    r"is excluded because due to strict channel priority not using this option from: '([^']+?)/?'"
+)
 _SHOWN = 6
 
 
 def unsatisfiable(request: CondaRequest, message: str, hint: str) -> Unsatisfiable:
     """Return the error for a request that no packages satisfy, with the solver's explanation."""
     text = message.removeprefix("Cannot solve the request because of:").strip()
+    text = _PRIORITY.sub(r"is only in \1, and a channel before it has this package too", text)
     assumed = [
         f"{name} {version}" for name, version in request.virtual_packages.items() if name in text
     ]
