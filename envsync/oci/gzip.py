@@ -18,7 +18,8 @@ MEMBER = 1 << 20
 leaves enough members to keep all cores busy with a single large package."""
 
 LEVEL = 3
-"""libdeflate's level; see docs/decisions for the measurement."""
+"""libdeflate's level. On a prefix of 800 MB level 3 ran at 122 MB/s to 0.344 of the size, where
+zlib-ng's level 6 ran at 61 MB/s to 0.341, on the same core."""
 
 # Magic, method deflate, no flags, no time, no extra flags, operating system unknown.
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
