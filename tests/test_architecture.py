@@ -27,7 +27,7 @@ PURE = {"model", "oci", "planning", "ports", "errors"}
 """Rooms that use the standard library and a short list of pure libraries only."""
 
 EFFECTS = {
-    "click", "docker", "git", "httpx", "os", "rattler", "rich", "requests", "shutil", "socket",
+    "click", "docker", "git", "httpcore", "httpx", "os", "rattler", "rich", "requests", "shutil", "socket",
     "subprocess", "tempfile", "uv", "time", "random",
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,10 +35,11 @@ def repository() -> str:
 
 
 def fast_clock() -> Clock:
-    """Return a clock that a sleep moves at once."""
+    """Return a clock on which a sleep takes 50 ms at most."""
     elapsed = [1000.0]
 
     def sleep(seconds: float) -> None:
+        time.sleep(min(seconds, 1) / 20)  # a real registry needs real time to get over something
         elapsed[0] += seconds
 
     return Clock(monotonic=lambda: elapsed[0], sleep=sleep, random=lambda: 1.0)

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -187,10 +188,16 @@ def test_a_token_service_that_stays_away_leaves_everything_unknown(
 
 
 def test_threads_share_one_token(service: TokenService, host: str, repository: str) -> None:
+    start = threading.Barrier(16)
+
+    def ask(registry: HttpRegistry, name: str) -> object:
+        start.wait()
+        return registry.head(name, "1")
+
     with logged_in(host) as registry, ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(lambda _: registry.head(repository, "1"), range(64)))
-    assert found == [ABSENT] * 64
-    assert len(service.asked) == 1
+        for name in (repository, f"{repository}/next"):
+            assert set(pool.map(ask, [registry] * 16, [name] * 16)) == {ABSENT}
+    assert len(service.asked) == 2
 
 
 class TokenGate:

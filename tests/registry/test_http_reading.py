@@ -279,10 +279,11 @@ def test_what_a_storage_host_refuses_proves_nothing(
         storage.on("GET", "/", errors(status, "MANIFEST_UNKNOWN"))
         storage.on("HEAD", "/", errors(status, "MANIFEST_UNKNOWN"))
         for method in ("HEAD", "GET"):
-            proxy.on(method, "/manifests/", redirecting(storage))
-        found = registry.head(repository, "1")
-        assert isinstance(found, Unknown)
-        assert found.why == "unavailable"
+            proxy.on(method, "/v2/", redirecting(storage))
+        for _, _, ask in READS.values():
+            found = ask(registry, repository)
+            assert isinstance(found, Unknown)
+            assert found.why == "unavailable"
 
 
 def test_redirects_in_circles_end(registry: HttpRegistry, proxy: Proxy, repository: str) -> None:
