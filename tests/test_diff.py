@@ -38,9 +38,11 @@ def definition_of(label: str, kind: str = "conda") -> Definition:
     return Definition(kind="conda", platforms=(platform,))
 
 
-def digest_of(definition: Definition) -> str:
+def digest_of(wanted: Desired) -> str:
     """Building is a pure function of the definition; so is this one."""
-    return definition.image_digest or f"sha256:{sha256_hex(definition.hash.encode())}"
+    if wanted.kind == "image":
+        return wanted.base_digest
+    return f"sha256:{sha256_hex(wanted.definition_hash.encode())}"
 
 
 def desired(
@@ -55,13 +57,14 @@ def desired(
     return Desired(
         name=name,
         kind=definition.kind,
-        definition=definition,
         definition_hash=definition.hash,
+        format=definition.format,
         request="e" * 64,
         version=version,
         platforms=("linux-64",),
         lock_sha256="a" * 64,
-        base_digest="",
+        image="",
+        base_digest=definition.image_digest,
         copied=copied,
     )
 
@@ -72,7 +75,7 @@ def record(wanted: Desired, version: str = "1", created: int = 1_700_000_000) ->
         version=version,
         definition=wanted.definition_hash,
         request=wanted.request,
-        digest=digest_of(wanted.definition),
+        digest=digest_of(wanted),
         platforms=wanted.platforms,
         lock_sha256=wanted.lock_sha256,
         base_digest=wanted.base_digest,
@@ -84,7 +87,7 @@ def record(wanted: Desired, version: str = "1", created: int = 1_700_000_000) ->
 
 def published(wanted: Desired, *records: Record) -> Observed:
     """Everything of *wanted* is in the registry."""
-    digest = Present(digest_of(wanted.definition))
+    digest = Present(digest_of(wanted))
     tag: Reading[str] = digest if wanted.copied else ABSENT
     return Observed(name=wanted.name, records=records, content=digest, version_tag=tag)
 
@@ -112,11 +115,9 @@ class World:
             found = self.tags.get((name, tag))
             return Present(found) if found else ABSENT
 
-        own, content_tag = self.of(wanted.name), wanted.definition.content_tag
+        own, content_tag = self.of(wanted.name), wanted.content_tag
         if not wanted.copied:
-            return Observed(
-                name=wanted.name, records=own, content=Present(wanted.definition.image_digest)
-            )
+            return Observed(name=wanted.name, records=own, content=Present(wanted.base_digest))
         siblings = [n for n, tag in self.tags if tag == content_tag and n != wanted.name]
         return Observed(
             name=wanted.name,
@@ -129,7 +130,7 @@ class World:
     def carry(self, wanted: Desired, plan: EnvironmentPlan, action: Action, date: int) -> bool:
         """Carry out one action of *plan*; tell whether anything moved."""
         before = self.copy()
-        name, digest = wanted.name, digest_of(wanted.definition)
+        name, digest = wanted.name, digest_of(wanted)
         if action.verb == "publish":
             self.tags[name, action.target] = digest
         elif action.verb == "record":
@@ -244,7 +245,7 @@ def test_a_failed_read_never_becomes_a_decision(
     wanted: Desired, known: list[str], content: Reading[str], tag: Reading[str],
     sibling: Reading[str],
 ) -> None:  # fmt: skip
-    here = Present(digest_of(wanted.definition))
+    here = Present(digest_of(wanted))
     records = tuple(
         record(desired(label, kind=wanted.kind), str(number), number)
         for number, label in enumerate(known, start=1)
@@ -283,7 +284,7 @@ def test_what_git_and_the_registry_agree_on_is_in_sync() -> None:
 def test_the_first_version_is_built_published_recorded_and_tagged_in_this_order() -> None:
     plan = diff(desired(), Observed(name="train"))
     assert plan.state == "create"
-    content = desired().definition.content_tag
+    content = desired().content_tag
     assert [(a.verb, a.target) for a in plan.actions] == [
         ("build", content),
         ("publish", content),
@@ -303,7 +304,7 @@ def test_another_definition_is_a_new_version() -> None:
 def test_what_is_published_and_not_recorded_is_adopted() -> None:
     wanted = desired()
     plan = diff(wanted, replace(published(wanted), version_tag=ABSENT))
-    assert (plan.state, plan.digest) == ("reuse", digest_of(wanted.definition))
+    assert (plan.state, plan.digest) == ("reuse", digest_of(wanted))
     assert verbs(plan) == ["adopt", "record", "tag", "tag", "tag"]
 
 
@@ -335,7 +336,7 @@ def test_an_older_definition_that_becomes_current_again_is_a_new_version_of_the_
     records = (record(old, "1", 10), record(new, "2", 20))
     plan = diff(old, replace(published(old, *records), version_tag=ABSENT))
     assert (plan.state, plan.before_version, plan.after_version) == ("reuse", "2", "3")
-    assert plan.digest == digest_of(old.definition)
+    assert plan.digest == digest_of(old)
     assert verbs(plan) == ["adopt", "record", "tag", "tag", "tag"]
 
 
@@ -424,7 +425,7 @@ def test_an_image_environment_is_recorded_by_the_digest_of_its_image_and_nothing
 ):
     wanted = desired(kind="image", copied=False)
     plan = diff(wanted, published(wanted))
-    assert (plan.state, plan.digest) == ("create", wanted.definition.image_digest)
+    assert (plan.state, plan.digest) == ("create", wanted.base_digest)
     assert verbs(plan) == ["record"]
     assert diff(wanted, published(wanted, record(wanted))).state == "in_sync"
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from envsync.errors import InvalidInput
 
 _LINK_LIMIT = 16
+_LINK, _FOLDER, _SUBMODULE = "120000", "040000", "160000"
+_NO_FILES = {_FOLDER, _SUBMODULE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class _Entry:
 
 
 class CommitTree:
-    """Files of a commit; implements `envsync.ports.tree.Tree`. Safe to use from many threads."""
+    """Files of a commit; implements `envsync.ports.tree.CommittedTree`. Safe for many threads."""
 
     def __init__(
         self,
@@ -28,7 +30,7 @@ class CommitTree:
         list_folder: Callable[[str], bytes],
         read_blob: Callable[[str], bytes],
     ) -> None:
-        """*list_folder* gives ``git ls-tree -r -z`` of a path, *read_blob* the bytes of a blob."""
+        """*list_folder* is ``git ls-tree -r -t -z`` of a path, *read_blob* gives a blob's bytes."""
         self._commit = commit
         self._list_folder = list_folder
         self._read_blob = read_blob
@@ -43,14 +45,20 @@ class CommitTree:
 
     def read(self, path: str) -> bytes | None:
         """Return a file's bytes, or None when there is no such regular file."""
+        entry = self._followed(path)
+        return None if entry is None or entry.mode in _NO_FILES else self._read_blob(entry.oid)
+
+    def identity(self, path: str) -> str:
+        """Return the id of git's object, '' when there is none."""
+        entry = self._followed(path)
+        return "" if entry is None else entry.oid
+
+    def _followed(self, path: str) -> _Entry | None:
         for _ in range(_LINK_LIMIT):
             entry = self._entries(path).get(path)
-            if entry is None or entry.mode == "160000":  # a submodule is not a file
-                return None
-            data = self._read_blob(entry.oid)
-            if entry.mode != "120000":
-                return data
-            target = data.decode("utf-8", "surrogateescape")
+            if entry is None or entry.mode != _LINK:
+                return entry
+            target = self._read_blob(entry.oid).decode("utf-8", "surrogateescape")
             resolved = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
             if target.startswith("/") or resolved.startswith("../") or resolved == "..":
                 raise InvalidInput(
@@ -78,7 +86,8 @@ class CommitTree:
                     mode, _, oid = head.decode().split(" ")
                     file = name.decode("utf-8", "surrogateescape")
                     entries[file] = _Entry(mode, oid)
-                    _add_children(children, file)
+                    if mode != _FOLDER:
+                        _add_children(children, file)
                 self._tops[top], self._children[top] = entries, children
             return self._tops[top]
 

@@ -22,7 +22,7 @@ from envsync.model.canonical import sha256_hex
 from envsync.model.record import TAG_PREFIX, Record, parse_record
 from envsync.ports.git import Commit, Records, Verdict
 from envsync.ports.reading import Present, Reading, Unknown
-from envsync.ports.tree import Tree
+from envsync.ports.tree import CommittedTree
 
 REFS = f"refs/tags/{TAG_PREFIX}"
 TAGGER = "envsync <envsync@localhost>"
@@ -93,7 +93,7 @@ class GitRepository:
         identity, date, author, subject = ran.out.decode("utf-8", "replace").strip().split("\0", 3)
         return Commit(id=identity, date=int(date), author=author, subject=subject)
 
-    def tree(self, revision: str) -> Tree:
+    def tree(self, revision: str) -> CommittedTree:
         """Return a commit's tree."""
         commit = self.commit(revision)
         return CommitTree(
@@ -242,7 +242,7 @@ class GitRepository:
         return _records(tags)
 
     def _list_tree(self, commit: str, path: str) -> bytes:
-        return self._must("ls-tree", "-r", "-z", "--full-tree", commit, "--", path).out
+        return self._must("ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--", path).out
 
     def _read_blob(self, oid: str) -> bytes:
         with self._lock:  # one git cat-file process serves all threads, one question at a time

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from envsync.adapters.git import GitRepository
     from envsync.adapters.registries import Registries as OpenRegistries
     from envsync.operations.apply import Workshop
-    from envsync.operations.desire import Readers
     from envsync.operations.look import Past
     from envsync.operations.observe import Registries
+    from envsync.operations.readers import Readers
     from envsync.ports.progress import Progress
     from envsync.ports.registry import RegistryWriter
 
@@ -92,9 +92,10 @@ class Session:
     def readers(self) -> Readers:
         """Return what turns files into values."""
         from envsync.adapters.conda_lock_file import parse_lock
+        from envsync.adapters.memory_folder import MemoryFolder, this_program
         from envsync.adapters.strict_yaml import parse_document
         from envsync.model.lock import LockedPackage
-        from envsync.operations.desire import Readers
+        from envsync.operations.readers import Readers
 
         def matches(text: str, package: LockedPackage) -> bool:
             # rattler takes a tenth of a second to load, and a lock whose request did not change
@@ -108,6 +109,7 @@ class Session:
             parse_lock=parse_lock,
             matches=matches,
             root=self.root.as_posix(),
+            memory=MemoryFolder(self.cache / "wishes", maker=this_program()),
         )
 
     def hosts(self) -> OpenRegistries:

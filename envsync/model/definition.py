@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from envsync.model.canonical import Json, hash_json
 from envsync.model.lock import Lock, LockedPackage, Manager
-from envsync.model.names import IMAGE_PLATFORMS
+from envsync.model.names import IMAGE_PLATFORMS, content_tag
 from envsync.model.spec import CondaFile, Kind, Spec
 
 FORMAT = 1
@@ -101,7 +101,7 @@ class Definition:
     @property
     def content_tag(self) -> str:
         """The registry tag that says: this definition is completely published."""
-        return f"def-{self.hash}"
+        return content_tag(self.hash)
 
 
 def definition_of(spec: Spec, lock: Lock) -> Definition:

@@ -58,6 +58,11 @@ def version_order(version: str) -> tuple[int, int, str]:
     return (1, 0, version)
 
 
+def content_tag(definition_hash: str) -> str:
+    """Return the registry tag that says: this definition is completely published."""
+    return f"def-{definition_hash}"
+
+
 def next_version(versions: frozenset[str]) -> str:
     """Return the highest whole number among *versions* plus one, as text; 1 when there is none."""
     numbers = [int(v) for v in versions if v.isascii() and v.isdigit()]

@@ -200,9 +200,10 @@ def _publish(workshop: Workshop, wish: Wish, plan: EnvironmentPlan, uploads: Upl
     repository = workshop.registries.repository(plan.name)
     if not desired.copied:
         return plan.digest
+    resolved = wish.resolved()
     if any(action.verb == "adopt" for action in plan.actions) or plan.state == "retag":
         workshop.progress.step(plan.name, "verifying what is published")
-        return verify(registry, repository, desired.definition)
+        return verify(registry, repository, resolved.definition)
 
     def sent(amount: int) -> None:
         workshop.progress.bytes(plan.name, amount)
@@ -220,20 +221,20 @@ def _publish(workshop: Workshop, wish: Wish, plan: EnvironmentPlan, uploads: Upl
     if plan.copy_from:
         workshop.progress.step(plan.name, f"taking the image from {plan.copy_from}")
         source = workshop.registries.repository(plan.copy_from)
-        tag = desired.definition.content_tag
-        return upload(published(registry, source, tag, desired.definition))
+        tag = desired.content_tag
+        return upload(published(registry, source, tag, resolved.definition))
     base = None
-    if wish.lock.image.digest:
-        reference = parse_image_reference(wish.lock.image.image)
+    if desired.base_digest:
+        reference = parse_image_reference(desired.image)
         base = workshop.registries.source(reference.registry)
         if desired.kind == "image":
             workshop.progress.step(plan.name, f"copying {reference}")
-            digest = wish.lock.image.digest
-            return upload(published(base, reference.repository, digest, desired.definition))
+            digest = desired.base_digest
+            return upload(published(base, reference.repository, digest, resolved.definition))
     with workshop.workspace() as workspace:
-        definition, store = desired.definition, workshop.store
+        definition, store = resolved.definition, workshop.store
         return upload(
-            build(definition, wish.lock, store, base, workspace, workshop.progress, plan.name)
+            build(definition, resolved.lock, store, base, workspace, workshop.progress, plan.name)
         )
 
 
@@ -252,7 +253,7 @@ def _record_of(planned: Planned, plan: EnvironmentPlan, digest: str) -> Record:
         platforms=desired.platforms,
         lock_sha256=desired.lock_sha256,
         base_digest=desired.base_digest,
-        format=desired.definition.format,
+        format=desired.format,
         commit=planned.commit.id,
         created=moment(
             planned.commit.date, tuple(r for r in planned.records if r.name == plan.name)

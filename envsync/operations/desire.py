@@ -1,43 +1,34 @@
-"""Desire: what a commit asks for, resolved to definitions; what cannot be, with the reason."""
+"""Desire: what a commit asks for, resolved to definitions; what cannot be, with the reason.
+
+What was worked out from the same files before is remembered, so that planning costs what changed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from envsync.errors import InvalidInput
-from envsync.model.config import LOCKS, Config
-from envsync.model.definition import definition_of
-from envsync.model.lock import IMAGE_FILE, LOCK_FILE, Lock
-from envsync.model.names import IMAGE_PLATFORMS
-from envsync.model.request import request_hash
-from envsync.model.spec import Spec
-from envsync.operations.load import Repository, load_repository
-from envsync.planning.freshness import LockRules, Matches, freshness
+from envsync.errors import Unavailable
+from envsync.model.config import CONFIG_FILE, Config
+from envsync.model.document import Faults
+from envsync.operations.load import environment_names, load_config, select
+from envsync.operations.readers import Readers, read_lock
+from envsync.operations.recalled import Traced, document_of, key_of, recalled
 from envsync.planning.states import Blocked, Desired
-from envsync.ports.documents import ParseDocument
-from envsync.ports.locks import ParseLock
-from envsync.ports.tree import Tree
+from envsync.ports.tree import CommittedTree
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readers:
-    """What turns the files of a tree into values."""
-
-    parse: ParseDocument
-    parse_lock: ParseLock
-    matches: Matches
-    root: str
-    """The repository's absolute POSIX path, where relative channels start."""
+if TYPE_CHECKING:
+    from envsync.operations.resolve import Resolved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """One environment that can be built: its spec, its lock and what follows from them."""
+    """One environment that can be built."""
 
     desired: Desired
-    spec: Spec
-    lock: Lock
+    resolved: Callable[[], Resolved]
+    """Returns its spec, its lock and what follows from them; may have to read them first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,79 +45,63 @@ class Wishes:
         return tuple(sorted({*self.wishes, *self.blocked}))
 
 
-def desire(tree: Tree, readers: Readers, names: Sequence[str] = ()) -> Wishes:
-    """Read what *tree* asks for, of the environments that *names* (globs too) select."""
-    repository = load_repository(tree, readers.parse, names)
-    rules = LockRules(config=repository.config, matches=readers.matches, root=readers.root)
+def desire(tree: CommittedTree, readers: Readers, names: Sequence[str] = ()) -> Wishes:
+    """Read what *tree* asks for, of the environments that *names* (globs too) select.
+
+    Raises InvalidInput when the settings are wrong or a name selects nothing.
+    """
+    faults = Faults()
+    config = load_config(tree, readers.parse, faults)
+    faults.check(f"{CONFIG_FILE} cannot be used")
+    selected = select(environment_names(tree), names)
+    keys = {name: key_of(tree, readers.root, name) for name in selected}
+    documents = readers.memory.recall(keys.values())
     wishes: dict[str, Wish] = {}
-    blocked = dict(_broken(repository))
-    for name, spec in repository.specs.items():
-        found = _wish(tree, readers, rules, spec)
-        if isinstance(found, Wish):
-            wishes[name] = found
-        else:
+    blocked: dict[str, Blocked] = {}
+    fresh: dict[str, bytes] = {}
+    for name, key in keys.items():
+        known = recalled(documents[key], tree) if key in documents else None
+        if known is not None:
+            wishes[name] = Wish(desired=known, resolved=_again(tree, readers, config, known))
+            continue
+        traced = Traced(tree)
+        found = _resolve(traced, readers, config, name)
+        if isinstance(found, Blocked):
             blocked[name] = found
-    return Wishes(config=repository.config, wishes=wishes, blocked=blocked)
+        else:
+            wishes[name] = Wish(desired=found.desired, resolved=_kept(found))
+            fresh[key] = document_of(found.desired, traced.seen)
+    readers.memory.remember(fresh)
+    return Wishes(config=config, wishes=wishes, blocked=blocked)
 
 
-def read_lock(tree: Tree, parse_lock: ParseLock, name: str) -> Lock | None:
-    """Read the lock of environment *name*; InvalidInput has every fault of its files."""
-    folder = f"{LOCKS}/{name}"
-    return parse_lock(
-        tree.read(f"{folder}/{LOCK_FILE}"), tree.read(f"{folder}/{IMAGE_FILE}"), folder
-    )
+def _resolve(
+    tree: CommittedTree | Traced, readers: Readers, config: Config, name: str
+) -> Resolved | Blocked:
+    # Judging a lock takes libraries that are not needed where everything is remembered.
+    from envsync.operations.resolve import resolve
+
+    return resolve(tree, readers, config, name)
 
 
-def _broken(repository: Repository) -> Mapping[str, Blocked]:
-    return {
-        name: Blocked(
-            name=name,
-            reason="spec_invalid",
-            detail="\n".join(map(str, error.faults)) or error.summary,
-            hint=error.hint,
-        )
-        for name, error in repository.broken.items()
-    }
+def _kept(found: Resolved) -> Callable[[], Resolved]:
+    return lambda: found
 
 
-def _wish(tree: Tree, readers: Readers, rules: LockRules, spec: Spec) -> Wish | Blocked:
-    if spec.kind == "build":
-        return Blocked(
-            name=spec.name,
-            reason="kind_unsupported",
-            detail=f"{spec.path} has a build context; this version builds conda environments only",
-        )
-    relock = f"Lock it and commit the lock:\n    envsync lock {spec.name}"
-    try:
-        lock = read_lock(tree, readers.parse_lock, spec.name)
-    except InvalidInput as error:
-        return Blocked(name=spec.name, reason="lock_integrity", detail=str(error), hint=relock)
-    stale = freshness(spec, lock, rules)
-    if stale or lock is None:
-        reason = stale[0].kind if stale else "lock_missing"
-        detail = "\n".join(map(str, stale))
-        return Blocked(name=spec.name, reason=reason, detail=detail, hint=relock)
-    if spec.kind == "image" and not lock.image.digest:
-        detail = f"{spec.path} has neither an image to take nor packages to put into one"
-        return Blocked(name=spec.name, reason="spec_invalid", detail=detail)
-    definition = definition_of(spec, lock)
-    if spec.kind == "conda" and not definition.platforms:
-        return Blocked(
-            name=spec.name,
-            reason="lock_platform_missing",
-            detail=f"no image can be made for {', '.join(lock.platforms)}",
-            hint=f"Add one of {', '.join(IMAGE_PLATFORMS)} to its platforms.",
-        )
-    desired = Desired(
-        name=spec.name,
-        kind=spec.kind,
-        definition=definition,
-        definition_hash=definition.hash,
-        request=request_hash(spec, rules.config),
-        version=spec.version,
-        platforms=tuple(p.platform for p in definition.platforms) or lock.platforms,
-        lock_sha256=lock.sha256,
-        base_digest=lock.image.digest,
-        copied=spec.kind == "conda" or rules.config.copy_images,
-    )
-    return Wish(desired=desired, spec=spec, lock=lock)
+def _again(
+    tree: CommittedTree, readers: Readers, config: Config, known: Desired
+) -> Callable[[], Resolved]:
+    def resolved() -> Resolved:
+        found = _resolve(tree, readers, config, known.name)
+        if isinstance(found, Blocked) or found.desired != known:
+            raise Unavailable(
+                f"what is remembered of {known.name} is not what {tree.label} says",
+                detail="The cache was written by something else than this envsync.",
+                hint="Delete envsync's cache folder, and run it again.",
+            )
+        return found
+
+    return resolved
+
+
+__all__ = ["Readers", "Wish", "Wishes", "desire", "read_lock"]

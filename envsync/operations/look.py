@@ -12,8 +12,8 @@ from envsync.model.package_changes import PackageChange, direct_names, package_c
 from envsync.model.record import Record
 from envsync.model.reference import EnvironmentReference
 from envsync.model.spec import Spec
-from envsync.operations.desire import Readers, read_lock
 from envsync.operations.load import environment_names, load_environment, load_repository
+from envsync.operations.readers import Readers, read_lock
 from envsync.planning.plan import Reason
 from envsync.planning.reasons import definition_reasons
 from envsync.planning.states import in_order, latest

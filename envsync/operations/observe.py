@@ -76,7 +76,7 @@ def _read(
 ) -> tuple[Reading[str], Reading[str]]:
     desired = wish.desired
     if not desired.copied:
-        reference = parse_image_reference(wish.lock.image.image)
+        reference = parse_image_reference(desired.image)
         try:
             source = registries.source(reference.registry)
         except (
@@ -85,10 +85,10 @@ def _read(
             refused = isinstance(error, NotAllowed)
             why: Literal["not allowed", "unavailable"] = "not allowed" if refused else "unavailable"
             return Unknown(why=why, reason=str(error)), ABSENT
-        return _digest(source.head(reference.repository, wish.lock.image.digest)), ABSENT
+        return _digest(source.head(reference.repository, desired.base_digest)), ABSENT
     repository = registries.repository(desired.name)
     registry = registries.registry
-    content = _digest(registry.head(repository, desired.definition.content_tag))
+    content = _digest(registry.head(repository, desired.content_tag))
     return content, _digest(registry.head(repository, version_to_be(desired, records)))
 
 
@@ -98,7 +98,7 @@ def _sibling(wish: Wish, others: Iterable[Record], registries: Registries) -> Re
     if newest is None:
         return ABSENT
     repository = registries.repository(newest.name)
-    found = registries.registry.head(repository, wish.desired.definition.content_tag)
+    found = registries.registry.head(repository, wish.desired.content_tag)
     return Present(newest.name) if isinstance(found, Present) else found
 
 

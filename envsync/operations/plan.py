@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from envsync.errors import EnvsyncError
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LOCKS
-from envsync.model.definition import Definition, definition_of
-from envsync.model.lock import Lock
-from envsync.model.package_changes import direct_names, package_changes
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
-from envsync.operations.desire import Readers, Wish, Wishes, desire, read_lock
-from envsync.operations.load import environment_names, load_environment
+from envsync.operations.desire import Wish, Wishes, desire
+from envsync.operations.load import environment_names
 from envsync.operations.observe import Registries, observe
+from envsync.operations.readers import Readers
 from envsync.planning.diff import blocked_plan, diff, unknown_plan
-from envsync.planning.plan import CHANGING, EnvironmentPlan, Plan, Reason
-from envsync.planning.reasons import definition_reasons, effort
-from envsync.planning.states import latest
+from envsync.planning.plan import CHANGING, EnvironmentPlan, Plan
 from envsync.ports.git import Commit, GitReader, Records
 
 WATCHED = (ENVIRONMENTS, LOCKS, CONFIG_FILE)
@@ -75,36 +70,9 @@ def _explained(
     plan: EnvironmentPlan,
     records: tuple[Record, ...],
 ) -> EnvironmentPlan:
-    """Add to a plan that changes something: what moves since the version before, and how much."""
     if plan.state not in CHANGING:
         return plan
-    before = _before(git, readers, latest(records))
-    direct = direct_names(wish.spec.conda)
-    reasons = plan.reasons
-    if before is not None and plan.before_definition != plan.definition:
-        reasons += definition_reasons(before[0], wish.desired.definition)
-    elif records and plan.before_definition != plan.definition:
-        text = f"version {plan.before_version} cannot be read here (a shallow clone?)"
-        reasons += (Reason(code="previous_unreadable", text=text),)
-    old = before[1] if before else None
-    return replace(
-        plan,
-        reasons=reasons,
-        changes=package_changes(old.packages if old else {}, wish.lock.packages, direct),
-        effort=None if plan.state == "retag" else effort(old, wish.lock),
-    )
+    # Explaining takes libraries that are not needed where nothing changed.
+    from envsync.operations.explain import explained
 
-
-def _before(
-    git: GitReader, readers: Readers, record: Record | None
-) -> tuple[Definition, Lock] | None:
-    """Read the definition and lock that *record* was made from; None when they are not here."""
-    if record is None:
-        return None
-    try:
-        tree = git.tree(record.commit)
-        spec = load_environment(tree, readers.parse, record.name)
-        lock = read_lock(tree, readers.parse_lock, record.name)
-    except EnvsyncError:
-        return None
-    return (definition_of(spec, lock), lock) if lock is not None else None
+    return explained(git, readers, wish.resolved(), plan, records)

@@ -137,7 +137,7 @@ def _unrecorded(base: EnvironmentPlan, desired: Desired, observed: Observed) -> 
         return _conflict(
             base,
             "image_missing",
-            f"the image {desired.definition.image_digest} is not where the spec says it is",
+            f"the image {desired.base_digest} is not where the spec says it is",
             f"Lock it again:\n    envsync lock --upgrade {desired.name}",
         )
     why = (
@@ -151,7 +151,7 @@ def _unrecorded(base: EnvironmentPlan, desired: Desired, observed: Observed) -> 
     if not desired.copied:
         return replace(new, digest=content, actions=(record,))
     if content:
-        adopt = Action(verb="adopt", target=desired.definition.content_tag)
+        adopt = Action(verb="adopt", target=desired.content_tag)
         published = Reason(
             code="published_not_recorded", text="the image is published and not recorded yet"
         )
@@ -168,7 +168,7 @@ def _unrecorded(base: EnvironmentPlan, desired: Desired, observed: Observed) -> 
         source = observed.sibling.value
         shared = Reason(code="same_definition", text=f"{source} has the same definition")
         copy = Action(verb="copy", target=source)
-        publish = Action(verb="publish", target=desired.definition.content_tag)
+        publish = Action(verb="publish", target=desired.content_tag)
         return replace(
             new,
             state="reuse",
@@ -180,7 +180,7 @@ def _unrecorded(base: EnvironmentPlan, desired: Desired, observed: Observed) -> 
 
 
 def _make(desired: Desired) -> tuple[Action, ...]:
-    target = desired.definition.content_tag
+    target = desired.content_tag
     make = Action(verb="copy" if desired.kind == "image" else "build", target=target)
     return (make, Action(verb="publish", target=target))
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from envsync.model.definition import Definition
-from envsync.model.names import version_order
+from envsync.model.names import content_tag, version_order
 from envsync.model.reading import ABSENT, Reading
 from envsync.model.record import Record
 from envsync.model.spec import Kind
@@ -39,18 +38,26 @@ class Desired:
 
     name: str
     kind: Kind
-    definition: Definition
     definition_hash: str
-    """Taken once: it is asked for many times."""
+    format: int
+    """Number of the image format."""
     request: str
     version: str | None
     """An explicit version of the spec, else None."""
     platforms: tuple[str, ...]
     """Platforms of the image, not of the lock."""
     lock_sha256: str
+    image: str
+    """The base as it is locked, or the whole image where that is all there is."""
     base_digest: str
+    """Of what the tag `image` pointed at; '' for scratch."""
     copied: bool
     """Whether the image stands in envsync's registry; an ``image`` environment usually does not."""
+
+    @property
+    def content_tag(self) -> str:
+        """The registry tag that says: this definition is completely published."""
+        return content_tag(self.definition_hash)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

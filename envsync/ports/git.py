@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from envsync.model.record import Record
 from envsync.ports.reading import Reading
-from envsync.ports.tree import Tree
+from envsync.ports.tree import CommittedTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class GitReader(Protocol):
     def commit(self, revision: str) -> Commit:
         """Resolve a revision; InvalidInput when there is no such commit."""
 
-    def tree(self, revision: str) -> Tree:
+    def tree(self, revision: str) -> CommittedTree:
         """Return a commit's tree."""
 
     def records(self) -> Reading[Records]:

@@ -17,3 +17,13 @@ class Tree(Protocol):
 
     def list(self, folder: str) -> tuple[str, ...]:
         """Return the names directly in *folder*, folders with a trailing slash, sorted."""
+
+
+class CommittedTree(Tree, Protocol):
+    """A tree that knows what its files are without reading them."""
+
+    def identity(self, path: str) -> str:
+        """Return what names the content of a file or folder for ever, '' when there is none.
+
+        Of a link it is that of the file which is read in its place.
+        """
