@@ -27,8 +27,8 @@ PURE = {"model", "oci", "planning", "ports", "errors"}
 """Rooms that use the standard library and a short list of pure libraries only."""
 
 EFFECTS = {
-    "click", "docker", "git", "httpcore", "httpx", "os", "rattler", "rich", "requests", "shutil", "socket",
-    "subprocess", "tempfile", "uv", "time", "random",
+    "click", "docker", "git", "httpcore", "httpx", "os", "rattler", "rich", "requests", "shutil",
+    "socket", "subprocess", "tempfile", "uv", "time", "random",
 }  # fmt: skip
 
 
