@@ -64,6 +64,8 @@ class Team:
     variables: dict[str, str] = field(default_factory=dict)
     waited: list[float] = field(default_factory=list)
     """Seconds that commands wanted to sleep; in this process they do not."""
+    verified: set[tuple[str, str]] = field(default_factory=set)
+    """Tags and digests whose blobs `check` has read; it reads them once."""
 
     @property
     def root(self) -> Path:
@@ -230,7 +232,7 @@ class Team:
                 assert self._definition(record) == record.definition, "I5"
             for tag, digest in self.tags(name).items():
                 if tag.startswith("def-"):
-                    self._complete(reader, name, tag)
+                    self._complete(reader, name, tag, digest)
                 elif tag.startswith("git-"):
                     found = [r for r in records if r.commit.startswith(tag[4:])]
                     assert digest in {record.digest for record in found}, tag
@@ -256,9 +258,12 @@ class Team:
         assert lock is not None
         return definition_of(load_environment(tree, parse_document, record.name), lock).hash
 
-    def _complete(self, reader: RegistryReader, name: str, tag: str) -> None:
+    def _complete(self, reader: RegistryReader, name: str, tag: str, digest: str) -> None:
         """I3: what a content tag names is whole, blob by blob, and is what the tag says."""
         place = self.place(name)
+        if (tag, digest) in self.verified:
+            return
+        self.verified.add((tag, digest))
         top = reader.manifest(place, tag)
         assert isinstance(top, Present)
         if "annotations" not in top.value.document():

@@ -7,6 +7,7 @@ Memory stays flat whatever the size of a layer: each layer in work holds a windo
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -28,12 +29,24 @@ _READERS = 4
 """Layers in work at the same time: one reader's hashing keeps up with several compressors."""
 
 
+_PREFIX = "build-"
+
+
 class BuildFolder:
-    """A workspace below *parent*; leaving its context removes everything, blobs included."""
+    """A workspace below *parent*; leaving its context removes everything, blobs included.
+
+    What builds left that were killed is removed by the next one: a folder whose lock can be taken
+    has no build.
+    """
 
     def __init__(self, parent: Path, *, cores: int | None = None) -> None:
         parent.mkdir(parents=True, exist_ok=True)
-        self._root = Path(tempfile.mkdtemp(prefix="build-", dir=parent))
+        # Under the lock of all, so that nobody takes the new folder for garbage meanwhile.
+        with _locked(parent):
+            _remove_garbage(parent)
+            self._root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            self._lock = _lock(self._root)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._cores = cores or len(os.sched_getaffinity(0))
         self._made: dict[str, tuple[WrittenLayer, Blob]] = {}
         """By layer key: platforms of one image share what is equal."""
@@ -43,6 +56,7 @@ class BuildFolder:
 
     def __exit__(self, *exc: object) -> None:
         shutil.rmtree(self._root, ignore_errors=True)
+        os.close(self._lock)
 
     def staging(self, name: str) -> Path:
         """Return a new empty folder."""
@@ -122,6 +136,35 @@ class BuildFolder:
                 yield number, future.result()
         for number, future in window:
             yield number, future.result()
+
+
+def _lock(folder: Path) -> int:
+    return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = _lock(folder)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_garbage(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        try:
+            handle = _lock(folder)
+        except (FileNotFoundError, PermissionError):
+            continue  # just removed by its build; another user's
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            continue  # its build is alive
+        finally:
+            os.close(handle)
 
 
 @contextmanager

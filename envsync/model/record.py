@@ -33,8 +33,8 @@ class Record:
     commit: str = ""
     """The commit the tag points at; not part of the message."""
     created: int = 0
-    """The tagger's date in seconds since 1970 UTC: the commit's, or a second after the record before
-    it, whichever is later. Not part of the message."""
+    """The tagger's date in seconds since 1970 UTC: the commit's, or a second after the record
+    before it, whichever is later. Not part of the message."""
 
     @property
     def tag(self) -> str:
