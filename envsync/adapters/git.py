@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,15 @@ class GitRepository:
         self._lock = threading.Lock()
         self._objects = cache / "git" / sha256_hex(str(root.resolve()).encode())[:16]
         self._remote: str | None = None
+        # What a commit's id names never changes, and each question to git is a process.
+        self._commits: dict[str, Commit] = {}
+        self._trees: dict[str, CommitTree] = {}
+        self._zones: dict[str, str] = {}
+        self._places: dict[str, str] = {}
+
+    def keep_records_at(self, remote: str) -> None:
+        """Take another remote for the arbiter; what is known of commits stays known."""
+        self._wanted_remote, self._remote = remote, None
 
     @property
     def remote(self) -> str:
@@ -78,6 +87,8 @@ class GitRepository:
 
     def commit(self, revision: str) -> Commit:
         """Resolve a revision; InvalidInput when there is no such commit."""
+        if revision in self._commits:
+            return self._commits[revision]
         ran = self._run(
             "log", "-1", "--no-show-signature", "--format=%H%x00%ct%x00%an%x00%s",
             "--end-of-options", revision, "--",
@@ -91,16 +102,21 @@ class GitRepository:
                 )
             raise InvalidInput(f"{revision!r} names no commit of this repository")
         identity, date, author, subject = ran.out.decode("utf-8", "replace").strip().split("\0", 3)
-        return Commit(id=identity, date=int(date), author=author, subject=subject)
+        commit = Commit(id=identity, date=int(date), author=author, subject=subject)
+        return self._commits.setdefault(identity, commit)
 
     def tree(self, revision: str) -> CommittedTree:
         """Return a commit's tree."""
         commit = self.commit(revision)
-        return CommitTree(
+        known = self._trees.get(commit.id)
+        if known is not None:
+            return known
+        tree = CommitTree(
             commit.id,
             list_folder=lambda path: self._list_tree(commit.id, path),
             read_blob=self._read_blob,
         )
+        return self._trees.setdefault(commit.id, tree)
 
     def uncommitted(self, folders: Sequence[str]) -> tuple[str, ...]:
         """Return paths under *folders* whose working copy differs from HEAD."""
@@ -135,7 +151,7 @@ class GitRepository:
         listed = self._remote_tags()
         if isinstance(listed, Unknown):
             return listed
-        missing = self._missing_objects(listed.values())
+        tags, missing = self._read_tags(listed)
         if missing:
             refs = [ref for ref, oid in listed.items() if oid in missing]
             ran = self._run(
@@ -146,7 +162,11 @@ class GitRepository:
             )  # fmt: skip
             if ran.code != 0:
                 return self._unknown("fetch the records from", ran)
-        return Present(self._read_tags(listed))
+            tags, missing = self._read_tags(listed)
+            if missing:
+                reason = f"the git remote {self.remote!r} lists records that it does not give"
+                return Unknown(why="unavailable", reason=reason)
+        return Present(_records(tags))
 
     def record(self, records: Sequence[Record]) -> Verdict:
         """Create all of *records* on the arbiter, atomically and create-only."""
@@ -199,7 +219,10 @@ class GitRepository:
 
     def _make_tag(self, record: Record) -> str:
         commit = self.commit(record.commit)
-        zone = self._must("log", "-1", "--format=%cd", "--date=format:%z", commit.id).out.decode()
+        zone = self._zones.get(commit.id)
+        if zone is None:
+            ran = self._must("log", "-1", "--format=%cd", "--date=format:%z", commit.id)
+            zone = self._zones.setdefault(commit.id, ran.out.decode())
         text = (
             f"object {commit.id}\ntype commit\ntag {record.tag}\n"
             f"tagger {TAGGER} {record.created} {zone.strip()}\n\n{record.message()}"
@@ -215,31 +238,28 @@ class GitRepository:
         lines = (line.split("\t", 1) for line in ran.out.decode().splitlines())
         return {ref: oid for oid, ref in lines}
 
-    def _missing_objects(self, oids: Iterable[str]) -> set[str]:
-        wanted = sorted(set(oids))
-        out = self._must(
-            "cat-file", "--batch-check", stdin="\n".join(wanted).encode() + b"\n",
-            environment=self._cached_objects(),
-        ).out if wanted else b""  # fmt: skip
-        lines = out.decode().splitlines()
-        return {line.split()[0] for line in lines if line.endswith("missing")}
-
-    def _read_tags(self, listed: Mapping[str, str]) -> Records:
+    def _read_tags(self, listed: Mapping[str, str]) -> tuple[list[_Tag], set[str]]:
+        """Return the tags that are here, and the ids of the objects that are not."""
+        tags: list[_Tag] = []
+        missing = set[str]()
         if not listed:
-            return Records(records=(), broken={})
+            return tags, missing
         out = self._must(
             "cat-file", "--batch", stdin="\n".join(listed.values()).encode() + b"\n",
             environment=self._cached_objects(),
         ).out  # fmt: skip
-        tags = []
         at = 0
-        for ref in listed:
+        for ref, oid in listed.items():
             end = out.index(b"\n", at)
-            _, kind, size = out[at:end].split()
-            body = out[end + 1 : end + 1 + int(size)]
-            at = end + 2 + int(size)
+            _, kind, *size = out[at:end].split()
+            if not size:  # "<id> missing"
+                missing.add(oid)
+                at = end + 1
+                continue
+            body = out[end + 1 : end + 1 + int(size[0])]
+            at = end + 2 + int(size[0])
             tags.append(_parse_tag_object(ref, kind == b"tag", body))
-        return _records(tags)
+        return tags, missing
 
     def _list_tree(self, commit: str, path: str) -> bytes:
         return self._must("ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--", path).out
@@ -249,13 +269,15 @@ class GitRepository:
             data: bytes = self._git.get_object_data(oid)[3]
         return data
 
-    def _cached_objects(self) -> dict[str, str]:
-        self._objects.mkdir(parents=True, exist_ok=True)
-        folder = self._must("rev-parse", "--path-format=absolute", "--git-path", "objects").out
-        return {
-            "GIT_OBJECT_DIRECTORY": str(self._objects),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": folder.decode().rstrip("\n"),
-        }
+    def _cached_objects(self) -> Mapping[str, str]:
+        if not self._places:
+            self._objects.mkdir(parents=True, exist_ok=True)
+            ran = self._must("rev-parse", "--path-format=absolute", "--git-path", "objects")
+            self._places.update(
+                GIT_OBJECT_DIRECTORY=str(self._objects),
+                GIT_ALTERNATE_OBJECT_DIRECTORIES=ran.out.decode().rstrip("\n"),
+            )
+        return self._places
 
     def _unknown(self, deed: str, ran: Ran) -> Unknown:
         said = without_credentials(ran.err.strip())

@@ -44,6 +44,7 @@ class Session:
     sleep: Callable[[float], None] = time.sleep
     closing: ExitStack = field(default_factory=ExitStack)
     _registries: OpenRegistries | None = None
+    _git: GitRepository | None = None
 
     @property
     def root(self) -> Path:
@@ -75,8 +76,11 @@ class Session:
                 detail=f"{CONFIG_FILE} and {ENVIRONMENTS}/ stand at the top of a repository.",
                 hint="Make one:\n    envsync init",
             )
-        remote = config.remote if config else ""
-        return GitRepository(self.root, remote=remote, cache=self.cache)
+        if self._git is None:
+            self._git = GitRepository(self.root, remote="", cache=self.cache)
+        if config:
+            self._git.keep_records_at(config.remote)
+        return self._git
 
     def committed_config(self, revision: str = "HEAD") -> Config:
         """Read the settings as a commit has them."""

@@ -11,6 +11,7 @@ from envsync.model.record import Record
 from envsync.operations.desire import Wish, Wishes, desire
 from envsync.operations.load import environment_names
 from envsync.operations.observe import Registries, observe
+from envsync.operations.parallel import threads
 from envsync.operations.readers import Readers
 from envsync.planning.diff import blocked_plan, diff, unknown_plan
 from envsync.planning.plan import CHANGING, EnvironmentPlan, Plan
@@ -41,8 +42,12 @@ def make_plan(
     """Plan what would make the registry hold what *revision* asks for."""
     commit = git.commit(revision)
     tree = git.tree(commit.id)
-    wishes = desire(tree, readers, names)
-    read = git.records()
+    with threads(2) as beside:
+        # Both wait for git, and perhaps for its remote; neither needs what is read meanwhile.
+        reading = beside.submit(git.records)
+        changed = beside.submit(git.uncommitted, WATCHED)
+        wishes = desire(tree, readers, names)
+    read = reading.result()
     records = read.value if isinstance(read, Present) else Records(records=(), broken={})
     plans = [blocked_plan(blocked) for blocked in wishes.blocked.values()]
     if isinstance(read, Unknown):
@@ -58,7 +63,7 @@ def make_plan(
         registry=registries.registry.name,
         environments=tuple(sorted(plans, key=lambda one: one.name)),
         removed=() if names else tuple(sorted(known - set(environment_names(tree)))),
-        uncommitted=git.uncommitted(WATCHED),
+        uncommitted=changed.result(),
     )
     return Planned(plan=plan, commit=commit, wishes=wishes, records=records.records)
 
