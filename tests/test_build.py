@@ -292,6 +292,30 @@ class TestBase:
             parse_base_config(config, "linux-64", 0)
         assert "linux/arm64" in refused.value.detail
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"config": {"Env": [1]}},
+            {"config": {"Env": 1}},
+            {"config": {"Labels": ["a"]}},
+            {"config": {"Entrypoint": [None]}},
+            {"config": "text"},
+            {"config": {"Healthcheck": {"Interval": 0.5}}},
+            {"history": ["text"]},
+            {"rootfs": None},
+            {"rootfs": {"diff_ids": ["md5:0"]}},
+        ],
+    )
+    def test_an_odd_config_is_refused_in_words(self, change: dict[str, Any]) -> None:
+        document = {
+            "os": "linux",
+            "architecture": "amd64",
+            "rootfs": {"diff_ids": ["sha256:" + "2" * 64]},
+            **change,
+        }
+        with pytest.raises(InvalidInput, match="base image's config"):
+            parse_base_config(json.dumps(document).encode(), "linux-64", 1)
+
     def test_a_base_without_history_gets_one(self) -> None:
         config = json.dumps(
             {

@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -124,6 +126,25 @@ def test_cores_and_company_do_not_move_a_byte(
     tmp_path = tmp_path_factory.mktemp("cores")
     found = [data for _, data in write(layers, tmp_path, cores)]
     assert found == [write([layer], tmp_path, 1)[0][1] for layer in layers]
+
+
+def test_what_a_killed_build_left_goes_with_the_next_and_a_living_one_stays(
+    tmp_path: Path,
+) -> None:
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from envsync.adapters.build_folder import BuildFolder\n"
+        "BuildFolder(Path(sys.argv[1])).staging('left'); os._exit(9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)])
+    assert done.returncode == 9
+    (left,) = tmp_path.glob("build-*")
+    with BuildFolder(tmp_path) as living:
+        mine = living.staging("mine")
+        with BuildFolder(tmp_path):
+            assert mine.is_dir()
+    assert not left.exists()
+    assert not list(tmp_path.glob("build-*"))
 
 
 def test_the_layer_of_format_1(tmp_path: Path) -> None:

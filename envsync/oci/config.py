@@ -67,7 +67,10 @@ def parse_base_config(body: bytes, platform: str, layers: int) -> BaseConfig:
         diff_ids = tuple(map(str, document["rootfs"]["diff_ids"]))
         history = tuple(dict(entry) for entry in document.get("history") or ())
         settings = dict(document.get("config") or {})
-    except (ValueError, KeyError, TypeError) as error:
+        extra = {key: document[key] for key in _KEPT if key in document}
+        _check_settings(settings)
+        canonical_json({**extra, "config": settings, "history": history})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _bad(f"It cannot be read: {error!r}.") from error
     if found != wanted:
         raise _bad(f"It is for {'/'.join(map(str, found))}, and {'/'.join(wanted)} is needed.")
@@ -81,7 +84,7 @@ def parse_base_config(body: bytes, platform: str, layers: int) -> BaseConfig:
         settings=settings,
         diff_ids=diff_ids,
         history=history,
-        extra={key: document[key] for key in _KEPT if key in document},
+        extra=extra,
     )
 
 
@@ -143,6 +146,14 @@ def _container(config: dict[str, Any], settings: Settings) -> dict[str, Json]:
     for key in ("Image", "Hostname", "Domainname", "OnBuild"):
         config.pop(key, None)
     return {key: value for key, value in config.items() if value is not None}
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    for key in ("Env", "Entrypoint"):
+        if not all(isinstance(item, str) for item in settings.get(key) or ()):
+            raise TypeError(f"{key} is not a list of texts")
+    if not isinstance(settings.get("Labels") or {}, Mapping):
+        raise TypeError("Labels is not an object")
 
 
 def _bad(detail: str) -> InvalidInput:
