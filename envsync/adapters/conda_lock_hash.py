@@ -31,6 +31,10 @@ _PIP = re.compile(
     r"(?P<ranges>(?:==|>=|<=|>|<)\s*[0-9]+(?:\.[0-9]+)*"
     r"(?:\s*,\s*(?:>=|<=|>|<|!=)\s*[0-9]+(?:\.[0-9]+)*)*)?"
 )
+# A name or a URL in which conda-lock finds no credentials to replace.
+_CHANNEL = re.compile(
+    r"[A-Za-z0-9._/-]+|(?:https?|file)://[A-Za-z0-9.:]*(?:/(?!t/)[A-Za-z0-9._-]*)*"
+)
 # What conda-lock assumes of machines; it is part of its hash.
 _ASSUMED = {
     "linux-64": [("unix", "0"), ("linux", "5.10"), ("archspec", "1 x86_64"), ("glibc", "2.28"),
@@ -50,7 +54,7 @@ def content_hashes(
     """Return conda-lock's hash by platform; implements `envsync.ports.locks.ContentHashes`."""
     channels = tuple(map(strip_credentials, channels))
     specs = _specs(conda)
-    if specs is None or any("://" in channel or "$" in channel for channel in channels):
+    if specs is None or not all(map(_CHANNEL.fullmatch, channels)):
         return _by_conda_lock(conda, channels, platforms)
     # conda-lock's order: by manager and name, of one name the last that was written.
     last = {(spec["manager"], spec["name"]): spec for spec in specs}

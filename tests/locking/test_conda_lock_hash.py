@@ -7,6 +7,7 @@ import pytest
 from envsync.adapters.conda_lock_hash import _by_conda_lock, _specs, content_hashes
 from envsync.adapters.strict_yaml import parse_document
 from envsync.errors import InvalidInput
+from envsync.model.channels import strip_credentials
 from envsync.model.conda_file_reader import read_conda_file
 from envsync.model.document import Faults
 from envsync.model.names import PLATFORMS
@@ -38,6 +39,17 @@ def test_what_is_hashed_here_has_the_hash_that_conda_lock_gives_it(shared_data: 
     for conda in simple[::3]:
         ours = content_hashes(conda, conda.channels, PLATFORMS)
         assert ours == _by_conda_lock(conda, conda.channels, PLATFORMS), conda
+
+
+@pytest.mark.parametrize(
+    "channel",
+    ["conda-forge/label/dev", "defaults", "https://host.test:8443/team/main", "file:///srv/channel",
+     "http://host.test/a/", "https://host.test/t/abc/main", "https://me:secret@host.test/main"],
+)  # fmt: skip
+def test_channels_are_hashed_as_conda_lock_does(channel: str) -> None:
+    conda = CondaFile(channels=(channel,), dependencies=("python",))
+    bare = strip_credentials(channel)
+    assert content_hashes(conda, (channel,), PLATFORMS) == _by_conda_lock(conda, [bare], PLATFORMS)
 
 
 def test_unusual_spellings_are_left_to_conda_lock() -> None:
