@@ -1,8 +1,8 @@
 """HTTP/1.1 exchanges: connections kept and shared by threads, time-outs, errors in plain words.
 
-httpcore, the layer below httpx, is used directly: its connection pool lets us look at an address
-between DNS and connecting, follows no redirect and reads no environment variable; and a HEAD costs
-half the CPU time that it costs with a full client.
+httpcore, the layer below httpx, is used directly: it lets us look at an address between DNS and
+connecting, follows no redirect and reads no environment variable; and a HEAD costs half the CPU
+time that it costs with a full client.
 """
 
 from __future__ import annotations
@@ -29,13 +29,10 @@ from envsync.adapters.addresses import (
     is_refused_host,
     resolve,
 )
+from envsync.adapters.connections import Direct, Exchange, Proxied
 from envsync.adapters.retries import Again
 from envsync.adapters.trust import Trust
 from envsync.errors import Unavailable
-
-CONNECTIONS = 64
-"""Connections to one origin at a time; more threads than that wait for one."""
-IDLE_SECONDS = 30.0
 
 # At DEBUG it logs the headers of answers, and an address in one of them may be a secret.
 logging.getLogger("httpcore").setLevel(logging.WARNING)
@@ -100,10 +97,12 @@ class Pace:
 class Answer:
     """An answer whose body is still to be read; closing gives the connection back."""
 
-    def __init__(self, response: httpcore.Response, origin: Origin, pace: Pace) -> None:
-        self._response = response
+    def __init__(self, exchange: Exchange, origin: Origin, pace: Pace) -> None:
+        self._response, self._release = exchange
+        response = self._response
         self._pace = pace
         self._drained = False
+        self._closed = False
         self.origin = origin
         """Who answered, after redirects."""
         self.status = response.status
@@ -127,7 +126,10 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection back, or drop it when the body was not read to its end."""
-        self._response.close()
+        if not self._closed:
+            self._closed = True
+            self._response.close()
+            self._release()
 
     def drain(self) -> Self:
         """Read a body that is known to be empty, so that the connection can be used again."""
@@ -201,7 +203,7 @@ class Wire:
         self._proxies = proxies
         self._backend = CheckedBackend(resolve)
         self._pace = pace or Pace()
-        self._pools: dict[Origin, httpcore.ConnectionPool] = {}
+        self._senders: dict[Origin, Direct | Proxied] = {}
         self._lock = threading.Lock()
         self._quick = self._extensions(timeouts.read)
         self._patient = self._extensions(timeouts.commit)
@@ -209,9 +211,9 @@ class Wire:
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
-            for pool in self._pools.values():
-                pool.close()
-            self._pools.clear()
+            for sender in self._senders.values():
+                sender.close()
+            self._senders.clear()
 
     def send(
         self,
@@ -241,33 +243,29 @@ class Wire:
             extensions=self._patient if patient else self._quick,
         )
         try:
-            answer = Answer(self._pool(origin).handle_request(request), origin, self._pace)
+            answer = Answer(self._sender(origin).send(request), origin, self._pace)
             if method == "HEAD" or answer.headers.get("content-length") == "0":
                 answer.drain()
         except _FAILURES as error:
             _fail(origin, error)
         return answer
 
-    def _pool(self, origin: Origin) -> httpcore.ConnectionPool:
-        pool = self._pools.get(origin)
-        if pool is not None:
-            return pool
+    def _sender(self, origin: Origin) -> Direct | Proxied:
+        sender = self._senders.get(origin)
+        if sender is not None:
+            return sender
         with self._lock:
-            return self._pools.setdefault(origin, self._open(origin))
+            return self._senders.setdefault(origin, self._open(origin))
 
-    def _open(self, origin: Origin) -> httpcore.ConnectionPool:
+    def _open(self, origin: Origin) -> Direct | Proxied:
+        context = self._trust.context(origin.netloc) if origin.scheme == "https" else None
         url = self._proxies.url(origin)
-        if url and is_refused_host(origin.host):  # the proxy would connect, unseen by us
-            _fail(origin, AddressRefused(f"{origin.host} is asked for by its address"))
-        secure = origin.scheme == "https"
-        return httpcore.ConnectionPool(
-            ssl_context=self._trust.context(origin.netloc) if secure else None,
-            proxy=_proxy(url) if url else None,
-            max_connections=CONNECTIONS,
-            max_keepalive_connections=CONNECTIONS,
-            keepalive_expiry=IDLE_SECONDS,
-            network_backend=self._backend,
-        )
+        if url:
+            if is_refused_host(origin.host):  # the proxy would connect, unseen by us
+                _fail(origin, AddressRefused(f"{origin.host} is asked for by its address"))
+            return Proxied(_proxy(url), context, self._backend)
+        place = httpcore.Origin(origin.scheme.encode(), origin.host.encode(), origin.port)
+        return Direct(place, context, self._backend)
 
     def _extensions(self, read: float) -> dict[str, dict[str, float]]:
         limits = {"connect": self._timeouts.connect, "write": self._timeouts.write, "read": read}
