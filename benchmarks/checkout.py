@@ -36,22 +36,29 @@ class Checkout:
         """envsync's cache."""
         return Path(self.environment["ENVSYNC_CACHE_DIR"])
 
-    def settings(self, registry: str, channel: Path | str) -> None:
-        """Write envsync.yaml; *registry* is a host."""
-        text = f"registry: {registry}/bench\nchannels: ['{channel}']\nplatforms: [linux-64]\n"
-        self.git.write({"envsync.yaml": text})
+    def settings(self, registry: str) -> None:
+        """Write envsync.yaml; *registry* is a host, '' is a folder in the repository."""
+        line = f"registry: {registry}/bench\n" if registry else ""
+        self.git.write({"envsync.yaml": f"{line}platforms: [linux-64]\n"})
 
     def spec(
-        self, name: str, dependencies: Sequence[str], image: str = "scratch", more: str = ""
+        self, name: str, channel: Path, dependencies: Sequence[str], image: str = "scratch"
     ) -> None:
-        """Write an environment."""
-        items = "\n".join(f"    - '{text}'" for text in dependencies)
+        """Write an environment with a conda file beside it, which other tools read as well."""
+        folder = f"environments/{name}"
+        items = "".join(f"  - {text}\n" for text in dependencies)
         self.git.write(
             {
-                f"environments/{name}/environment.yaml": f"name: {name}\nimage: {image}\n"
-                f"conda_file:\n  dependencies:\n{items}\n{more}"
+                f"{folder}/environment.yaml": f"name: {name}\nimage: {image}\n"
+                "conda_file: conda.yaml\n",
+                f"{folder}/conda.yaml": f"channels:\n  - {channel}\ndependencies:\n{items}",
             }
         )
+
+    def publishable(self, message: str) -> None:
+        """Commit what is written, and push it as a pull request that is merged would be."""
+        self.git.commit(message)
+        self.git.git("push", "--quiet", "origin", "HEAD")
 
     def envsync(self, *arguments: str, codes: Sequence[int] = (0,)) -> Usage:
         """Run envsync and return what it took."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations, islice
+from pathlib import Path
 
 from benchmarks.checkout import Checkout, checkout
 from tests.parts.channel import tiny_channel
@@ -32,7 +33,7 @@ class Fleet:
         return f"bench/{name}"
 
 
-def write_fleet(place: Checkout, count: int) -> tuple[str, ...]:
+def write_fleet(place: Checkout, channel: Path, count: int) -> tuple[str, ...]:
     """Write *count* specs that differ in what they ask for; return their names."""
     # Spread over the choices, so that neighbours do not share three chains of four.
     step = 91_390 // count
@@ -40,7 +41,8 @@ def write_fleet(place: Checkout, count: int) -> tuple[str, ...]:
     names = []
     for number, chosen in enumerate(choices):
         name = f"environment-{number:04d}"
-        place.spec(name, [f"tiny-{chain * CHAIN + CHAIN - 1:05d}" for chain in chosen])
+        ends = [f"tiny-{chain * CHAIN + CHAIN - 1:05d}" for chain in chosen]
+        place.spec(name, channel, ends)
         names.append(name)
     return tuple(names)
 
@@ -50,12 +52,11 @@ def fleet(count: int) -> Iterator[Fleet]:
     """Lock, publish and record *count* environments, from scratch, and yield them in sync."""
     channel = tiny_channel(CHAIN * CHAINS)
     with run_registry() as registry, checkout() as place:
-        place.settings(registry.host, channel)
-        names = write_fleet(place, count)
+        place.settings(registry.host)
+        names = write_fleet(place, channel, count)
         for words in (("lock",), ("apply",)):
             if words == ("apply",):
-                place.git.commit("environments and locks")
-                place.git.git("push", "--quiet", "origin", "HEAD")
+                place.publishable("environments and locks")
             took = place.envsync(*words)
             sys.stderr.write(f"  {words[0]} of {count} environments: {took.wall:.0f} s\n")
         yield Fleet(place=place, registry=registry, names=names)
