@@ -61,6 +61,8 @@ class Team:
     remote: GitRemote | None = None
     registry: Registry | None = None
     """None: the folder of OCI layouts in the repository."""
+    address: str = ""
+    """How the registry is called in the settings, if not by its own host."""
     variables: dict[str, str] = field(default_factory=dict)
     waited: list[float] = field(default_factory=list)
     """Seconds that commands wanted to sleep; in this process they do not."""
@@ -84,7 +86,8 @@ class Team:
 
     def settings(self, text: str = "") -> None:
         """Write envsync.yaml."""
-        registry = f"registry: {self.registry.host}/{NAMESPACE}\n" if self.registry else ""
+        host = self.address or (self.registry.host if self.registry else "")
+        registry = f"registry: {host}/{NAMESPACE}\n" if host else ""
         self.repository.write({"envsync.yaml": registry + text, ".gitignore": ".envsync/\n"})
 
     def spec(self, name: str, *packages: str, image: str = "scratch", text: str = "") -> None:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import Any
 
 import click
 
-from envsync.errors import EnvsyncError, InvalidInput
+from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def of_the_system(error: OSError) -> EnvsyncError | None:
+    """Return in our words what the operating system refused; None when that is a bug of ours."""
+    if error.errno in _FULL:
+        return Unavailable(
+            "the disk is full", detail=str(error), hint="Free some space and run it again."
+        )
+    if error.errno in _FORBIDDEN:
+        return NotAllowed("a file may not be read or written", detail=str(error))
+    return None
 
 
 def report(error: EnvsyncError, *, as_json: bool) -> int:

@@ -16,7 +16,7 @@ from types import FrameType
 import click
 
 from envsync import __version__
-from envsync.cli.errors import report
+from envsync.cli.errors import of_the_system, report
 from envsync.cli.session import Session
 from envsync.errors import EnvsyncError, Misuse
 
@@ -155,7 +155,8 @@ def run(arguments: Sequence[str], session: Session) -> int:
     except Exception as error:  # noqa: BLE001 - the boundary: a bug is reported in one line
         if session.environ.get("ENVSYNC_DEBUG"):
             traceback.print_exc()
-        unexpected = EnvsyncError(
+        refused = of_the_system(error) if isinstance(error, OSError) else None
+        unexpected = refused or EnvsyncError(
             f"unexpected error: {type(error).__name__}: {error}",
             detail="This is a bug in envsync. Nothing that was recorded is lost.",
             hint="Please report it, with what this prints:\n    ENVSYNC_DEBUG=1 envsync …",

@@ -6,6 +6,7 @@ The only place that decides which adapter stands behind which port; heavy librar
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -44,6 +45,7 @@ class Session:
     sleep: Callable[[float], None] = time.sleep
     closing: ExitStack = field(default_factory=ExitStack)
     _registries: OpenRegistries | None = None
+    _opening: threading.Lock = field(default_factory=threading.Lock)
     _git: GitRepository | None = None
 
     @property
@@ -118,23 +120,14 @@ class Session:
 
     def hosts(self) -> OpenRegistries:
         """Return the registries of this process, by host."""
-        if self._registries is None:
-            from envsync.adapters.registries import Registries, RegistrySettings
-            from envsync.adapters.retries import Clock
+        with self._opening:
+            if self._registries is None:
+                from envsync.adapters.registries import Registries
+                from envsync.cli.registry_settings import registry_settings
 
-            configured = self.environ.get("DOCKER_CONFIG")
-            folder = Path(configured) if configured else Path.home() / ".docker"
-            authority = self.environ.get("ENVSYNC_CA_FILE")
-            self._registries = self.closing.enter_context(
-                Registries(
-                    RegistrySettings(
-                        clock=Clock(sleep=self.sleep),
-                        docker_config=folder,
-                        authorities={"*": Path(authority)} if authority else {},
-                    )
-                )
-            )
-        return self._registries
+                settings = registry_settings(self.environ, self.sleep)
+                self._registries = self.closing.enter_context(Registries(settings))
+            return self._registries
 
     def registry(self, config: Config) -> tuple[RegistryWriter, Callable[[str], str]]:
         """Return the registry that envsync keeps, and how environments are called in it."""

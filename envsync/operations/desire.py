@@ -54,7 +54,9 @@ def desire(tree: CommittedTree, readers: Readers, names: Sequence[str] = ()) -> 
     config = load_config(tree, readers.parse, faults)
     faults.check(f"{CONFIG_FILE} cannot be used")
     selected = select(environment_names(tree), names)
-    keys = {name: key_of(tree, readers.root, name) for name in selected}
+    keys = {
+        name: key_of(tree, f"{readers.root} {readers.channel_alias}", name) for name in selected
+    }
     documents = readers.memory.recall(keys.values())
     wishes: dict[str, Wish] = {}
     blocked: dict[str, Blocked] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from envsync.model.channels import CHANNEL_ALIAS
 from envsync.model.config import LOCKS
 from envsync.model.lock import IMAGE_FILE, LOCK_FILE, Lock, LockedPackage
 from envsync.ports.documents import ParseDocument
@@ -23,6 +24,8 @@ class Readers:
     """See `envsync.planning.freshness.Matches`."""
     root: str
     """The repository's absolute POSIX path, where relative channels start."""
+    channel_alias: str = CHANNEL_ALIAS
+    """Before the names of channels."""
     memory: Memory = field(default_factory=Forgetful)
     """What was worked out from the same files before."""
 

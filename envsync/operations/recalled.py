@@ -47,10 +47,13 @@ class Traced:
         return self._tree.list(folder)
 
 
-def key_of(tree: CommittedTree, root: str, name: str) -> str:
-    """Return what an environment's documents are remembered under: most of what they depend on."""
+def key_of(tree: CommittedTree, place: str, name: str) -> str:
+    """Return what an environment's documents are remembered under: most of what they depend on.
+
+    *place* is what its channels depend on besides the tree.
+    """
     where = (CONFIG_FILE, f"{ENVIRONMENTS}/{name}", f"{LOCKS}/{name}")
-    return json.dumps([root, name, *map(tree.identity, where)])
+    return json.dumps([place, name, *map(tree.identity, where)])
 
 
 def document_of(desired: Desired, seen: Mapping[str, str]) -> bytes:

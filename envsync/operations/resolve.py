@@ -53,7 +53,12 @@ def resolve(tree: Tree, readers: Readers, config: Config, name: str) -> Resolved
         lock = read_lock(tree, readers.parse_lock, name)
     except InvalidInput as error:
         return Blocked(name=name, reason="lock_integrity", detail=str(error), hint=relock)
-    rules = LockRules(config=config, matches=readers.matches, root=readers.root)
+    rules = LockRules(
+        config=config,
+        matches=readers.matches,
+        root=readers.root,
+        channel_alias=readers.channel_alias,
+    )
     stale = freshness(spec, lock, rules)
     if stale or lock is None:
         reason = stale[0].kind if stale else "lock_missing"

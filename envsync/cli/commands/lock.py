@@ -75,8 +75,10 @@ def command(
         context.exit(check_exit_code(checks))
     # Solvers and registries are loaded only where something may be solved.
     from envsync.cli.lock_wiring import lock_tools
+    from envsync.cli.progress import progress
 
-    with lock_tools(root=root, cache=context.obj.cache, environ=environ) as tools:
+    with progress(context.obj) as shown:
+        tools = lock_tools(context.obj, shown)
         report = _with_broken(lock_environments(specs, tree, rules, tools, choices), repository)
     click.echo(report_json(report) if as_json else report_text(report))
     context.exit(report.exit_code)
