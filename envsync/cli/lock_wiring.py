@@ -21,7 +21,7 @@ def lock_tools(session: Session, progress: Progress) -> LockTools:
     def open_registry(reference: ImageReference) -> RegistryReader:
         return session.hosts().at(reference.registry)
 
-    root, cache, environ = session.root, session.cache, session.environ
+    root, cache, environ = session.root, session.cache_folder(), session.environ
     return LockTools(
         conda=RattlerSolver(cache=cache / "repodata", root=root.resolve(), environ=environ),
         pip=UvResolver(environ=environ),

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from envsync.errors import InvalidInput
+from envsync.errors import InvalidInput, Unavailable
+from envsync.model.channels import CHANNEL_ALIAS
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LAYOUT, Config
 from envsync.model.names import repository_component
 from envsync.model.reference import parse_registry_location
@@ -68,6 +69,18 @@ class Session:
 
         return Path(platformdirs.user_cache_dir("envsync"))
 
+    def cache_folder(self) -> Path:
+        """Return the cache, made if it was not there, for what cannot do without."""
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(
+                f"the cache folder {self.cache} cannot be used",
+                detail=str(error),
+                hint="Choose another one:\n    export ENVSYNC_CACHE_DIR=…",
+            ) from error
+        return self.cache
+
     def git(self, config: Config | None = None) -> GitRepository:
         """Open the git repository; InvalidInput when there is none."""
         from envsync.adapters.git import GitRepository
@@ -115,6 +128,7 @@ class Session:
             parse_lock=parse_lock,
             matches=matches,
             root=self.root.as_posix(),
+            channel_alias=self.environ.get("CONDA_CHANNEL_ALIAS") or CHANNEL_ALIAS,
             memory=MemoryFolder(self.cache / "wishes", maker=this_program()),
         )
 
@@ -172,6 +186,7 @@ class Session:
         from envsync.adapters.rattler_store import RattlerStore
         from envsync.operations.apply import Workshop
 
+        cache = self.cache_folder()
         registries = self.registries(config)
         registry, _ = self.registry(config)
         chance = random.SystemRandom()
@@ -180,8 +195,8 @@ class Session:
             registry=registry,
             registries=registries,
             readers=self.readers(),
-            store=RattlerStore(self.cache, allow_link_scripts=config.allow_link_scripts),
-            workspace=lambda: BuildFolder(self.cache / "build"),
+            store=RattlerStore(cache, allow_link_scripts=config.allow_link_scripts),
+            workspace=lambda: BuildFolder(cache / "build"),
             progress=progress,
             pause=lambda attempt: self.sleep(chance.uniform(0, min(30.0, 0.5 * 2**attempt))),
             builds_at_once=jobs,
