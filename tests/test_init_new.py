@@ -17,12 +17,12 @@ from envsync.adapters.worktree import WorkTree
 from envsync.errors import InvalidInput
 from envsync.model.canonical import sha256_hex
 from envsync.model.spec import CondaFile, Spec
+from envsync.operations.copied_files import SourceFile
 from envsync.operations.init import FIRST, initialise
 from envsync.operations.load import load_repository
 from envsync.operations.new import (
     BASE_IMAGE,
     NewEnvironment,
-    SourceFile,
     create_environment,
 )
 from envsync.operations.validate import validate

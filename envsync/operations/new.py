@@ -5,24 +5,19 @@ They are put over the tree and loaded before anything is written, so what ``new`
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from envsync.errors import InvalidInput
-from envsync.model.conda_file_reader import read_conda_file
 from envsync.model.config import ENVIRONMENTS
-from envsync.model.document import Faults, shown
-from envsync.model.places import BadPath, within
-from envsync.model.requirement_line import (
-    RequirementLine,
-    read_requirement_line,
-    requirement_lines,
-)
+from envsync.model.document import shown
 from envsync.model.spec import SCRATCH
+from envsync.model.yaml_text import scalar
+from envsync.operations.copied_files import SourceFile, copied_conda, copy_named, read_file
 from envsync.operations.load import SPEC_FILES, load_environment
+from envsync.operations.overlay import Overlay
 from envsync.ports.documents import ParseDocument
 from envsync.ports.files import FileWriter
 from envsync.ports.tree import Tree
@@ -32,17 +27,7 @@ BASE_IMAGE = "docker.io/library/debian:12-slim"
 PYTHON = "3.12"
 
 _PYTHON_VERSION = re.compile(r"[23](?:\.[0-9]{1,3}){1,2}")
-_SAFE = re.compile(r"[A-Za-z][A-Za-z0-9_/-]*(?:[.:@][A-Za-z0-9_/.-]+)*")
-_NOT_TEXT = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
-_SCHEMA = "https://azuremlschemas.azureedge.net/latest/environment.schema.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile:
-    """A file that somebody has: where it stands, and the tree that the files it names are in."""
-
-    tree: Tree
-    path: str
+SCHEMA = "https://azuremlschemas.azureedge.net/latest/environment.schema.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,28 +63,34 @@ def create_environment(
 def files_of(tree: Tree, parse: ParseDocument, new: NewEnvironment) -> Mapping[str, bytes]:
     """Return the files of a new environment by path, checked as they would be when loaded."""
     folder = f"{ENVIRONMENTS}/{new.name}"
-    _check(tree, new, folder)
+    require_new(tree, new.name)
+    _check(new)
     files: dict[str, bytes] = {}
     if new.conda is not None:
-        files["conda.yaml"] = _copied_conda(parse, new.conda, files)
+        files["conda.yaml"] = copied_conda(parse, new.conda, files)
     elif new.pip is not None:
         files["conda.yaml"] = _conda_text(new, "requirements.txt")
-        files["requirements.txt"] = _read(new.pip.tree, new.pip.path)
-        _copy_named(new.pip, "requirements.txt", files)
+        files["requirements.txt"] = read_file(new.pip.tree, new.pip.path)
+        copy_named(new.pip, "requirements.txt", files)
     elif not new.build and (new.python or new.image in {"", SCRATCH}):
         files["conda.yaml"] = _conda_text(new, "")
     files[SPEC_FILES[0]] = _spec_text(new, folder, conda="conda.yaml" in files)
     written = {f"{folder}/{path}": content for path, content in files.items()}
-    load_environment(_Overlay(tree, written), parse, new.name)
+    load_environment(Overlay(tree, written), parse, new.name)
     return written
 
 
-def _check(tree: Tree, new: NewEnvironment, folder: str) -> None:
+def require_new(tree: Tree, name: str) -> None:
+    """Raise InvalidInput when there is an environment of this name."""
+    folder = f"{ENVIRONMENTS}/{name}"
     if any(tree.read(f"{folder}/{file}") is not None for file in SPEC_FILES):
         raise InvalidInput(
-            f"The environment {new.name} exists already",
+            f"The environment {name} exists already",
             hint=f"Edit {folder}/{SPEC_FILES[0]}, or choose another name.",
         )
+
+
+def _check(new: NewEnvironment) -> None:
     given = [
         option
         for option, value in (
@@ -127,13 +118,13 @@ def _check(tree: Tree, new: NewEnvironment, folder: str) -> None:
 
 
 def _spec_text(new: NewEnvironment, folder: str, *, conda: bool) -> bytes:
-    lines = [f"$schema: {_SCHEMA}", f"name: {_scalar(new.name)}"]
+    lines = [f"$schema: {SCHEMA}", f"name: {scalar(new.name)}"]
     if new.description:
-        lines.append(f"description: {_scalar(new.description)}")
+        lines.append(f"description: {scalar(new.description)}")
     if new.build:
-        lines += ["build:", f"  path: {_scalar(posixpath.relpath(new.build, folder))}"]
+        lines += ["build:", f"  path: {scalar(posixpath.relpath(new.build, folder))}"]
     else:
-        lines.append(f"image: {_scalar(new.image or BASE_IMAGE)}")
+        lines.append(f"image: {scalar(new.image or BASE_IMAGE)}")
     if conda:
         lines.append("conda_file: conda.yaml")
     return ("\n".join(lines) + "\n").encode()
@@ -145,79 +136,3 @@ def _conda_text(new: NewEnvironment, requirements: str) -> bytes:
     if requirements:
         lines += ["  - pip", "  - pip:", f"      - -r {requirements}"]
     return ("\n".join(lines) + "\n").encode()
-
-
-def _scalar(text: str) -> str:
-    """Return *text* as a YAML scalar that every YAML parser takes for text."""
-    if _SAFE.fullmatch(text) and text.lower() not in _NOT_TEXT:
-        return text
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _copied_conda(parse: ParseDocument, source: SourceFile, files: dict[str, bytes]) -> bytes:
-    """Return the bytes of a conda file; what its pip section names goes to *files*."""
-    data = _read(source.tree, source.path)
-    faults = Faults()
-    root = parse(data, source.path, faults)
-    draft = read_conda_file(root, faults, path=source.path) if root is not None else None
-    faults.check(f"{source.path} cannot be used")
-    for item in draft.pip if draft else ():
-        _copy_line(source, item.text, "", files)
-    return data
-
-
-def _copy_named(source: SourceFile, path: str, files: dict[str, bytes]) -> None:
-    """Copy what the requirements file at *path* of the new folder names."""
-    for _, line in requirement_lines(files[path].decode("utf-8-sig", "replace")):
-        _copy_line(source, line, posixpath.dirname(path), files)
-
-
-def _copy_line(source: SourceFile, text: str, folder: str, files: dict[str, bytes]) -> None:
-    line = read_requirement_line(text)
-    if not isinstance(line, RequirementLine) or line.kind not in {
-        "include", "constraints", "wheel",
-    }:  # fmt: skip
-        return
-    # Paths of wheels are relative to the folder of the pip section, those of files to their own.
-    try:
-        path = within("" if line.kind == "wheel" else folder, line.target)
-    except BadPath as error:
-        raise InvalidInput(
-            f"The path {shown(line.target)} in {source.path} {error}",
-            hint="Copy the file beside it first.",
-        ) from error
-    if path in files:
-        return
-    files[path] = _read(source.tree, posixpath.join(posixpath.dirname(source.path), path))
-    if line.kind != "wheel":
-        _copy_named(source, path, files)
-
-
-def _read(tree: Tree, path: str) -> bytes:
-    data = tree.read(path)
-    if data is None:
-        raise InvalidInput(f"There is no file {path}")
-    return data
-
-
-class _Overlay:
-    """A tree with files on top of it that are not written yet."""
-
-    def __init__(self, tree: Tree, files: Mapping[str, bytes]) -> None:
-        self._tree = tree
-        self._files = files
-
-    @property
-    def label(self) -> str:
-        return self._tree.label
-
-    def read(self, path: str) -> bytes | None:
-        return self._files[path] if path in self._files else self._tree.read(path)
-
-    def list(self, folder: str) -> tuple[str, ...]:
-        names = set(self._tree.list(folder))
-        for path in self._files:
-            if path.startswith(f"{folder}/"):
-                first, slash, _ = path.removeprefix(f"{folder}/").partition("/")
-                names.add(first + slash)
-        return tuple(sorted(names))

@@ -11,7 +11,8 @@ from envsync.adapters.new_files import NewFiles
 from envsync.adapters.strict_yaml import parse_document
 from envsync.adapters.worktree import WorkTree
 from envsync.errors import InvalidInput
-from envsync.operations.new import NewEnvironment, SourceFile, create_environment
+from envsync.operations.copied_files import SourceFile
+from envsync.operations.new import NewEnvironment, create_environment
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
