@@ -6,15 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
+from envsync.cli.errors import error_document
 from envsync.errors import EnvsyncError
 from envsync.model.canonical import Json
-from envsync.model.package_changes import CHANGE_CLASSES, PackageChange, PackageState
 from envsync.operations.lock_report import LockCheck, LockOutcome, LockReport
+from envsync.planning.changes_text import FOLD, changes_text, counted
 from envsync.planning.freshness import Stale
-
-_SHOWN = 20
-"""Changes of packages that the spec does not name are counted beyond this many."""
-_SYMBOLS = {"added": "+", "removed": "-"}
+from envsync.planning.plan_document import change_document
 
 
 def report_text(report: LockReport) -> str:
@@ -61,7 +59,7 @@ def report_json(report: LockReport) -> str:
                     else None,
                     "changes": [change_document(change) for change in outcome.changes],
                     "warnings": list(outcome.warnings),
-                    "error": _error_document(outcome.error),
+                    "error": error_document(outcome.error) if outcome.error else None,
                 }
                 for outcome in report.environments
             ],
@@ -80,30 +78,12 @@ def check_json(checks: Sequence[LockCheck]) -> str:
                     "name": check.name,
                     "fresh": check.fresh,
                     "why": [_stale(reason) for reason in check.why],
-                    "error": _error_document(check.error),
+                    "error": error_document(check.error) if check.error else None,
                 }
                 for check in checks
             ],
         }
     )
-
-
-def change_document(change: PackageChange) -> Json:
-    """Return one package's change as it stands in JSON."""
-    return {
-        "name": change.name,
-        "manager": change.manager,
-        "change": change.change,
-        "before_version": change.before_version,
-        "after_version": change.after_version,
-        "direct": change.direct,
-        "why": list(change.why),
-        "channel_changed": change.channel_changed,
-        "platforms": {
-            detail.platform: {"before": _state(detail.before), "after": _state(detail.after)}
-            for detail in change.details
-        },
-    }
 
 
 def _outcome(outcome: LockOutcome) -> list[str]:
@@ -112,34 +92,16 @@ def _outcome(outcome: LockOutcome) -> list[str]:
         return [f"! {name}", *_error(outcome.error)]
     if not outcome.wrote:
         return [f"= {name}"]
-    counts = Counter(change.change for change in outcome.changes)
-    parts = [f"{counts[kind]} {kind}" for kind in CHANGE_CLASSES if counts[kind]]
     origin = f" (as {outcome.source} is)" if outcome.source else ""
-    lines = [f"~ {name}: {', '.join(parts) or 'no package changed'}{origin}"]
+    lines = [f"~ {name}: {counted(outcome.changes) or 'no package changed'}{origin}"]
     lines += [f"    because {reason}" for reason in outcome.why]
     if outcome.base:
         before, after = (digest[:19] or "none" for digest in outcome.base)
-        lines.append(f"    base image {before} -> {after}")
-    direct = [change for change in outcome.changes if change.direct]
-    others = [change for change in outcome.changes if not change.direct]
-    lines += [f"    {_change(change)}" for change in (*direct, *others[:_SHOWN])]
-    if len(others) > _SHOWN:
-        lines.append(f"    and {len(others) - _SHOWN} more that these require")
+        lines.append(f"    base image {before} → {after}")
+    fold = FOLD if any(c.change != "added" for c in outcome.changes) else 0
+    lines += changes_text(outcome.changes, fold=fold)
     lines += [f"    warning: {text}" for text in outcome.warnings]
     return lines
-
-
-def _change(change: PackageChange) -> str:
-    symbol = _SYMBOLS.get(change.change, "~")
-    moved = " -> ".join(filter(None, (change.before_version, change.after_version)))
-    if change.change == "build":
-        moved = f"{change.after_version} (another build)"
-    notes: list[str] = [change.change] if symbol == "~" and change.change != "build" else []
-    notes += [f"required by {change.why[-1]}"] if change.why else []
-    notes += ["from another channel"] if change.channel_changed else []
-    where = ", ".join(change.platforms)
-    tail = f"  ({', '.join(notes)})" if notes else ""
-    return f"{symbol} {change.name} {moved}  [{where}]{tail}"
 
 
 def _word(outcome: LockOutcome) -> str:
@@ -158,28 +120,6 @@ def _environments(number: int) -> str:
 
 def _stale(reason: Stale) -> Json:
     return {"kind": reason.kind, "platform": reason.platform, "text": reason.text}
-
-
-def _state(state: PackageState | None) -> Json:
-    if state is None:
-        return None
-    return {
-        "version": state.version,
-        "build": state.build,
-        "channel": state.channel,
-        "sha256": state.sha256,
-    }
-
-
-def _error_document(error: EnvsyncError | None) -> Json:
-    if error is None:
-        return None
-    return {
-        "summary": error.summary,
-        "detail": error.detail,
-        "hint": error.hint,
-        "exit_code": error.exit_code,
-    }
 
 
 def _dump(document: Json) -> str:

@@ -170,7 +170,8 @@ def _finish(work: LockWork, tools: LockTools, files: dict[str, LockFiles]) -> Lo
         return LockOutcome(name=name, outcome="failed", why=work.why, error=error)
     digests = old.image.digest if old else "", lock.image.digest
     wrote = old is None or lock.sha256 != old.sha256
-    tools.progress.done(name, "locked" if wrote else "unchanged")
+    if wrote:
+        tools.progress.done(name, "locked")
     return LockOutcome(
         name=name,
         outcome="reused" if work.source else "locked",

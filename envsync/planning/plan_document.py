@@ -62,6 +62,7 @@ def change_document(change: PackageChange) -> dict[str, Json]:
         "why": list(change.why),
         "before_version": change.before_version,
         "after_version": change.after_version,
+        "channel_changed": change.channel_changed,
         "platforms": [
             {
                 "platform": detail.platform,

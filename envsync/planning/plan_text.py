@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from envsync.model.package_changes import PackageChange
+from envsync.planning.changes_text import FOLD, changes_text
 from envsync.planning.plan import EnvironmentPlan, Plan, State
 
 SYMBOLS: dict[State, str] = {
@@ -19,8 +19,6 @@ SYMBOLS: dict[State, str] = {
     "conflict": "!",
     "invalid": "!",
 }
-FOLD = 20
-"""Packages that nobody asked for by name are counted, not listed, beyond this number."""
 
 _WORDS: dict[State, str] = {
     "create": "create version {after}",
@@ -33,7 +31,6 @@ _WORDS: dict[State, str] = {
     "conflict": "conflict",
     "invalid": "cannot be built",
 }
-_CHANGE = {"added": "+", "removed": "-"}
 
 
 def plan_text(plan: Plan) -> str:
@@ -93,7 +90,7 @@ def _environment(plan: EnvironmentPlan) -> Iterator[str]:
     for reason in plan.reasons:
         for line in reason.text.splitlines():
             yield f"    because {line}" if reason == plan.reasons[0] else f"    and {line}"
-    yield from changes_text(plan.changes, whole=plan.state == "create")
+    yield from changes_text(plan.changes, fold=0 if plan.state == "create" else FOLD)
     if plan.effort is not None and plan.effort.layers:
         effort = plan.effort
         yield (
@@ -102,34 +99,6 @@ def _environment(plan: EnvironmentPlan) -> Iterator[str]:
         )
     for line in plan.hint.splitlines():
         yield f"    {line}"
-
-
-def changes_text(changes: tuple[PackageChange, ...], *, whole: bool = False) -> Iterator[str]:
-    """Yield a line for each package that moved; *whole*: all are new, so the rest is counted."""
-    direct = [change for change in changes if change.direct]
-    others = [change for change in changes if not change.direct]
-    width = max((len(change.name) for change in changes), default=0)
-    for change in direct:
-        yield _change(change, width)
-    if (whole and others) or len(others) > FOLD:
-        kinds = Counter(change.change for change in others)
-        counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        yield f"    … and {len(others)} packages that these need ({counted})"
-        return
-    for change in others:
-        yield _change(change, width)
-
-
-def _change(change: PackageChange, width: int) -> str:
-    symbol = _CHANGE.get(change.change, "~")
-    versions = {
-        "added": change.after_version,
-        "removed": change.before_version,
-    }.get(change.change, f"{change.before_version} → {change.after_version}")
-    kind = "" if change.change in _CHANGE else f"  {change.change}"
-    wheel = "  pip" if change.manager == "pip" else ""
-    why = f"  needed by {change.why[-1]}" if change.why else ""
-    return f"    {symbol} {change.name:<{width}}  {versions}{kind}{wheel}{why}"
 
 
 def size(count: int) -> str:

@@ -2,29 +2,21 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from envsync.cli.commands.lock import command
+from envsync.cli.session import Session
 from envsync.errors import Misuse
 from tests.locking.repository import Repository
 
 
-@dataclass(slots=True)
-class Context:
-    """What the command line hands to a command."""
-
-    root: Path
-    cache: Path
-    format: str = "text"
-    environ: dict[str, str] = field(default_factory=lambda: dict(os.environ))
-
-
 def run(repository: Repository, *arguments: str, form: str = "text") -> Result:
-    context = Context(root=repository.root, cache=repository.cache, format=form)
+    environ = {**os.environ, "ENVSYNC_CACHE_DIR": str(repository.cache)}
+    (repository.root / ".git").mkdir(exist_ok=True)  # the session looks for the repository's top
+    context = Session(folder=repository.root, environ=environ, interactive=False)
+    context.format = "json" if form == "json" else "text"
     return CliRunner().invoke(command, arguments, obj=context)
 
 
@@ -32,27 +24,27 @@ def test_locking_and_checking_speak_and_exit_as_the_protocol_says(small: Reposit
     small.spec("web", "flask=3.0")
     unlocked = run(small, "--check")
     assert unlocked.exit_code == 2
-    assert unlocked.output == (
+    assert unlocked.stdout == (
         "! web\n    it was never locked\nLock them:\n    envsync lock web\n"
         "1 of 1 environment must be locked.\n"
     )
     locked = run(small)
-    assert locked.exit_code == 0, locked.output
-    assert locked.output.startswith("~ web: ")
-    assert "    + flask 3.0.3  [linux-64]\n" in locked.output
-    assert locked.output.endswith("Locks: 1 locked.\n")
-    assert run(small).output == "= web\nLocks: 1 unchanged.\n"
+    assert locked.exit_code == 0, locked.stdout
+    assert locked.stdout.startswith("~ web: ")
+    assert "    + flask  3.0.3\n" in locked.stdout
+    assert locked.stdout.endswith("Locks: 1 locked.\n")
+    assert run(small).stdout == "= web\nLocks: 1 unchanged.\n"
     fresh = run(small, "--check")
-    assert (fresh.exit_code, fresh.output) == (0, "1 environment: every lock satisfies its spec.\n")
+    assert (fresh.exit_code, fresh.stdout) == (0, "1 environment: every lock satisfies its spec.\n")
 
 
 def test_a_change_is_shown_with_what_it_moves(small: Repository) -> None:
     small.spec("web", "flask=3.0")
     run(small)
     small.spec("web", "flask>=3.1")
-    shown = run(small).output
+    shown = run(small).stdout
     assert "because flask 3.0.3 " in shown
-    assert "~ flask 3.0.3 -> 3.1.0  [linux-64]  (minor)" in shown
+    assert "~ flask  3.0.3 → 3.1.0  minor" in shown
 
 
 def test_one_failing_environment_gives_three_and_its_explanation(small: Repository) -> None:
@@ -60,9 +52,9 @@ def test_one_failing_environment_gives_three_and_its_explanation(small: Reposito
     small.spec("good", "click")
     result = run(small)
     assert result.exit_code == 3
-    assert "! bad\n    No set of packages satisfies the request\n" in result.output
-    assert "The channels have flask 3.1.0, 3.0.3." in result.output
-    assert result.output.endswith("Locks: 1 locked, 1 failed.\n")
+    assert "! bad\n    No set of packages satisfies the request\n" in result.stdout
+    assert "The channels have flask 3.1.0, 3.0.3." in result.stdout
+    assert result.stdout.endswith("Locks: 1 locked, 1 failed.\n")
 
 
 def test_a_spec_that_does_not_load_is_told_beside_the_others(small: Repository) -> None:
@@ -77,16 +69,16 @@ def test_a_spec_that_does_not_load_is_told_beside_the_others(small: Repository) 
 
 def test_programs_get_json(small: Repository) -> None:
     small.spec("web", "flask")
-    check = json.loads(run(small, "--check", form="json").output)
+    check = json.loads(run(small, "--check", form="json").stdout)
     assert check["environments"][0]["why"] == [
         {"kind": "lock_missing", "platform": "", "text": "it was never locked"}
     ]
-    report = json.loads(run(small, form="json").output)
+    report = json.loads(run(small, form="json").stdout)
     (web,) = report["environments"]
     assert (web["outcome"], web["wrote"], web["error"]) == ("locked", True, None)
     flask = next(change for change in web["changes"] if change["name"] == "flask")
     assert flask["direct"]
-    assert len(flask["platforms"]["linux-64"]["after"]["sha256"]) == 64
+    assert len(flask["platforms"][0]["after"]["sha256"]) == 64
 
 
 def test_a_date_means_its_whole_day(small: Repository) -> None:

@@ -11,8 +11,8 @@ from envsync.cli.output import coloured, warn
 from envsync.cli.session import Session
 from envsync.model.reference import EnvironmentReference, parse_environment_reference
 from envsync.operations.look import Difference, difference
+from envsync.planning.changes_text import changes_text
 from envsync.planning.plan_document import change_document
-from envsync.planning.plan_text import changes_text
 
 
 @click.command("diff")

@@ -1,0 +1,52 @@
+"""Package changes as lines of text, the same wherever they are shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from envsync.model.package_changes import CHANGE_CLASSES, PackageChange
+
+FOLD = 20
+"""Packages that nobody asked for by name are counted, not listed, beyond this number."""
+
+_SYMBOL = {"added": "+", "removed": "-"}
+
+
+def changes_text(changes: Sequence[PackageChange], *, fold: int = FOLD) -> Iterator[str]:
+    """Yield a line for each package that the spec names, and for the others while they are few.
+
+    Platforms are told where the packages do not all move on the same ones.
+    """
+    direct = [change for change in changes if change.direct]
+    others = [change for change in changes if not change.direct]
+    shown = direct if len(others) > fold else [*direct, *others]
+    width = max((len(change.name) for change in shown), default=0)
+    everywhere = len({change.platforms for change in changes}) == 1
+    for change in shown:
+        yield _line(change, width, platforms=not everywhere)
+    if len(shown) < len(changes):
+        yield f"    … and {len(others)} packages that these need ({counted(others)})"
+
+
+def counted(changes: Sequence[PackageChange]) -> str:
+    """Return how many packages moved and how far: ``2 added, 1 minor``."""
+    counts = Counter(change.change for change in changes)
+    return ", ".join(f"{counts[kind]} {kind}" for kind in CHANGE_CLASSES if counts[kind])
+
+
+def _line(change: PackageChange, width: int, *, platforms: bool) -> str:
+    moved = " → ".join(filter(None, (change.before_version, change.after_version)))
+    if change.change == "build":
+        moved = f"{change.after_version}, another build"
+    notes: list[str] = [] if change.change in {*_SYMBOL, "build"} else [change.change]
+    if change.manager == "pip":
+        notes.append("pip")
+    if change.channel_changed:
+        notes.append("from another channel")
+    if platforms:
+        notes.append(f"[{', '.join(change.platforms)}]")
+    if change.why:
+        notes.append(f"needed by {change.why[-1]}")
+    tail = "".join(f"  {note}" for note in notes)
+    return f"    {_SYMBOL.get(change.change, '~')} {change.name:<{width}}  {moved}{tail}"
