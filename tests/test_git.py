@@ -11,8 +11,8 @@ import pytest
 
 from envsync.adapters.git import GitRepository
 from envsync.errors import InvalidInput, NotAllowed
+from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
-from envsync.ports.reading import Present, Unknown
 
 
 def git(folder: Path, *arguments: str) -> str:

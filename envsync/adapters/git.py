@@ -19,9 +19,9 @@ import git as gitpython
 from envsync.adapters.commit_tree import CommitTree
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
 from envsync.model.canonical import sha256_hex
+from envsync.model.reading import Present, Reading, Unknown
 from envsync.model.record import TAG_PREFIX, Record, parse_record
 from envsync.ports.git import Commit, Records, Verdict
-from envsync.ports.reading import Present, Reading, Unknown
 from envsync.ports.tree import CommittedTree
 
 REFS = f"refs/tags/{TAG_PREFIX}"

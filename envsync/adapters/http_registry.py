@@ -27,8 +27,8 @@ from envsync.adapters.retries import Again
 from envsync.adapters.streams import verified
 from envsync.adapters.wire import Answer
 from envsync.errors import NotAllowed, Unavailable
+from envsync.model.reading import ABSENT, Present, Reading, Unknown
 from envsync.oci.descriptor import Descriptor, RawManifest, digest_of, is_digest
-from envsync.ports.reading import ABSENT, Present, Reading, Unknown
 
 _ACCEPT = (("Accept", ", ".join(MANIFEST_TYPES)),)
 _NEXT_PAGE = re.compile(r'<([^>]*)>[^,]*;\s*rel="?next"?', re.IGNORECASE)

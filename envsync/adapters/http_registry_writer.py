@@ -16,8 +16,8 @@ from envsync.adapters.retries import RETRIED_STATUS, Again
 from envsync.adapters.streams import Content, Differs, outgoing
 from envsync.adapters.wire import Answer
 from envsync.errors import Conflict, EnvsyncError, InvalidInput, Unavailable
+from envsync.model.reading import Present
 from envsync.oci.descriptor import Descriptor, RawManifest
-from envsync.ports.reading import Present
 from envsync.ports.registry import ContentMissing
 
 _BLINKS = 3

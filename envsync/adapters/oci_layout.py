@@ -34,8 +34,8 @@ from envsync.adapters.oci_layout_files import (
 from envsync.adapters.streams import Content, outgoing, read_chunks, verified
 from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable
 from envsync.model.canonical import Json, canonical_json
+from envsync.model.reading import ABSENT, Present, Reading, Unknown
 from envsync.oci.descriptor import INDEX, Descriptor, RawManifest, is_digest
-from envsync.ports.reading import ABSENT, Present, Reading, Unknown
 from envsync.ports.registry import ContentMissing
 
 _LAYOUT_FILES = frozenset({"blobs", "index.json", "oci-layout"})

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from envsync.adapters.streams import Content
+from envsync.model.reading import Reading
 from envsync.oci.descriptor import Descriptor, RawManifest
-from envsync.ports.reading import Reading
 from envsync.ports.registry import RegistryWriter
 
 MUTATING = frozenset({"mount_blob", "put_blob", "put_manifest"})

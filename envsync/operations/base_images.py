@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
 from envsync.model.lock import BasePlatform
 from envsync.model.names import IMAGE_PLATFORMS
+from envsync.model.reading import Absent, Present, Reading
 from envsync.model.reference import ImageReference, parse_image_reference
 from envsync.model.spec import SCRATCH
 from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
 from envsync.ports.bases import FindGlibc, OpenRegistry
-from envsync.ports.reading import Absent, Present, Reading
 from envsync.ports.registry import RegistryReader
 
 _PLATFORMS = {**IMAGE_PLATFORMS, "win-64": ("windows", "amd64")}

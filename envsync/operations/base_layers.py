@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.model.reading import Present, Unknown
 from envsync.oci.descriptor import MANIFESTS, Descriptor, RawManifest
 from envsync.oci.image import adopted_layer
 from envsync.ports.builder import BaseImage, Blob
-from envsync.ports.reading import Present, Unknown
 from envsync.ports.registry import RegistryReader
 
 _MAX_CONFIG = 8 << 20

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from envsync.model.reading import Reading
 from envsync.model.record import Record
-from envsync.ports.reading import Reading
 from envsync.ports.tree import CommittedTree
 
 

@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
 from envsync.errors import Unavailable
+from envsync.model.reading import Reading
 from envsync.oci.descriptor import Descriptor, RawManifest
-from envsync.ports.reading import Reading
 
 
 class ContentMissing(Unavailable):

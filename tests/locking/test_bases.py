@@ -12,10 +12,10 @@ from envsync.adapters.base_glibc import BaseGlibc
 from envsync.adapters.oci_layout import LayoutRegistry
 from envsync.adapters.registries import Registries, RegistrySettings
 from envsync.errors import InvalidInput, Unavailable
+from envsync.model.reading import Present
 from envsync.model.reference import ImageReference
 from envsync.oci.descriptor import RawManifest, digest_of
 from envsync.operations.base_images import Base, resolve_base
-from envsync.ports.reading import Present
 from envsync.ports.registry import RegistryReader
 from tests.parts.baseimage import BaseImage, hollow_base
 from tests.parts.layout import PlatformImage, tar_of, write_layout

@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 
 from envsync.errors import EnvsyncError, InvalidInput, Unavailable
+from envsync.model.reading import ABSENT, Present
 from envsync.oci.descriptor import (
     CONFIG,
     DOCKER_LIST,
@@ -24,7 +25,6 @@ from envsync.oci.descriptor import (
     RawManifest,
     digest_of,
 )
-from envsync.ports.reading import ABSENT, Present
 from envsync.ports.registry import ContentMissing, RegistryWriter
 from tests.registry.images import blob, content, image, index
 

@@ -19,8 +19,8 @@ from envsync.adapters.docker_config import Credentials, DockerConfig
 from envsync.adapters.http_registry_writer import HttpRegistry
 from envsync.adapters.registries import Registries, RegistrySettings
 from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable
+from envsync.model.reading import ABSENT, Present, Unknown
 from envsync.oci.descriptor import digest_of
-from envsync.ports.reading import ABSENT, Present, Unknown
 from tests.parts.certificates import write_certificates
 from tests.parts.registry import LOGIN as BASIC_LOGIN
 from tests.parts.registry import Registry

@@ -14,9 +14,9 @@ from envsync.adapters.registry_auth import Redactor, _parse
 from envsync.adapters.retries import TRIES, Again, Clock, Patience, retry_after
 from envsync.adapters.wire import Origin, Proxies, split_url
 from envsync.errors import InvalidInput, Unavailable
+from envsync.model.reading import ABSENT, Unknown
 from envsync.model.reference import parse_registry_location
 from envsync.oci.descriptor import digest_of
-from envsync.ports.reading import ABSENT, Unknown
 from tests.parts.registry import Registry
 from tests.registry.conftest import Waits, fast_clock
 from tests.registry.images import image

@@ -13,8 +13,8 @@ from envsync.adapters.http_registry_writer import HttpRegistry
 from envsync.adapters.registries import Registries, RegistrySettings
 from envsync.adapters.retries import TRIES
 from envsync.errors import Unavailable
+from envsync.model.reading import ABSENT, Present, Reading, Unknown
 from envsync.oci.descriptor import DOCKER_MANIFEST, MANIFEST, Descriptor, digest_of
-from envsync.ports.reading import ABSENT, Present, Reading, Unknown
 from tests.parts.process import free_port
 from tests.parts.registry import Registry, run_registry
 from tests.registry.conftest import Waits

@@ -10,8 +10,8 @@ import pytest
 from envsync.adapters.http_registry_writer import HttpRegistry
 from envsync.adapters.registries import Registries, RegistrySettings
 from envsync.errors import Conflict, EnvsyncError, NotAllowed, Unavailable
+from envsync.model.reading import Present
 from envsync.oci.descriptor import digest_of
-from envsync.ports.reading import Present
 from envsync.ports.registry import ContentMissing
 from tests.parts.registry import run_registry
 from tests.registry.images import Image, blob, content, image, index

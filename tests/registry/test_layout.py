@@ -18,8 +18,8 @@ import pytest
 
 from envsync.adapters.oci_layout import LayoutRegistry
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.model.reading import ABSENT, Present, Unknown
 from envsync.oci.descriptor import CONFIG, Descriptor, digest_of
-from envsync.ports.reading import ABSENT, Present, Unknown
 from tests.parts.cache import Unavailable as PartMissing
 from tests.parts.process import tool
 from tests.registry.images import blob, content, image, index
