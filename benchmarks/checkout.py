@@ -42,16 +42,21 @@ class Checkout:
         self.git.write({"envsync.yaml": f"{line}platforms: [linux-64]\n"})
 
     def spec(
-        self, name: str, channel: Path, dependencies: Sequence[str], image: str = "scratch"
+        self,
+        name: str,
+        channels: Sequence[Path],
+        dependencies: Sequence[str],
+        image: str = "scratch",
     ) -> None:
         """Write an environment with a conda file beside it, which other tools read as well."""
         folder = f"environments/{name}"
+        sources = "".join(f"  - {channel}\n" for channel in channels)
         items = "".join(f"  - {text}\n" for text in dependencies)
         self.git.write(
             {
                 f"{folder}/environment.yaml": f"name: {name}\nimage: {image}\n"
                 "conda_file: conda.yaml\n",
-                f"{folder}/conda.yaml": f"channels:\n  - {channel}\ndependencies:\n{items}",
+                f"{folder}/conda.yaml": f"channels:\n{sources}dependencies:\n{items}",
             }
         )
 

@@ -42,7 +42,7 @@ def write_fleet(place: Checkout, channel: Path, count: int) -> tuple[str, ...]:
     for number, chosen in enumerate(choices):
         name = f"environment-{number:04d}"
         ends = [f"tiny-{chain * CHAIN + CHAIN - 1:05d}" for chain in chosen]
-        place.spec(name, channel, ends)
+        place.spec(name, [channel], ends)
         names.append(name)
     return tuple(names)
 

@@ -25,10 +25,10 @@ def measure(runs: int, size: int) -> Sequence[Table]:
     channel = repodata_channel()
     with checkout() as place:
         place.settings("")
-        place.spec("one", channel, ONE)
+        place.spec("one", [channel], ONE)
         choices = chain(combinations(_SOME, 3), combinations(_SOME, 2))
         for number, chosen in enumerate(islice(choices, CHECKED)):
-            place.spec(f"many-{number:02d}", channel, ("python 3.11.*", *chosen))
+            place.spec(f"many-{number:02d}", [channel], ("python 3.11.*", *chosen))
         place.envsync("lock")
         return [_one(place, channel, runs), _many(place, runs), _check(place, runs)]
 
@@ -83,6 +83,7 @@ def _in_process(place: Checkout, channel: Path) -> Candidate:
         command="RattlerSolver(…).solve([request])",
         run=run,
         note="in a process that has solved before; its memory was not measured",
+        rank="ours",
     )
 
 

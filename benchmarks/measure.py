@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 from tests.parts.registry import Registry
 
@@ -52,6 +53,8 @@ class Candidate:
     run: Callable[[], Usage]
     """Prepares what has to be prepared, and measures the rest."""
     note: str = ""
+    rank: Literal["peer", "limit", "ours"] = "peer"
+    """Whether it does the same work otherwise, cannot be beaten, or is envsync as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

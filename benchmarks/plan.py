@@ -57,6 +57,7 @@ def _cold(all_in_sync: Fleet) -> Candidate:
         command="rm -r ~/.cache/envsync; envsync plan",
         run=run,
         note="as on a fresh machine of a CI service",
+        rank="ours",
     )
 
 

@@ -68,7 +68,11 @@ def _remarks(table: Table) -> tuple[str, ...]:
 def _losses(table: Table) -> list[str]:
     """Name every row that is faster than ours, so that nobody has to look for it."""
     ours, *others = table.rows
-    faster = [row.candidate.name for row in others if row.usage.wall < ours.usage.wall]
+    faster = [
+        row.candidate.name
+        for row in others
+        if row.candidate.rank == "peer" and row.usage.wall < ours.usage.wall
+    ]
     return [f"We lose in wall time against: {', '.join(faster)}."] if faster else []
 
 
@@ -81,7 +85,7 @@ def _numbers(usage: Usage, ours: Usage) -> Sequence[str]:
     return (
         _ratio(usage.wall, ours.wall),
         _ratio(usage.cpu, ours.cpu),
-        size(usage.memory),
+        size(usage.memory) if usage.memory else "",
         "" if usage.requests is None else f"{usage.requests:,}",
         "" if usage.stored is None else size(usage.stored),
         f"{usage.wall:.2f}",
