@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +27,7 @@ INTERRUPTED = frozenset({130, 143})
 COMMANDS = {
     "init": "Make this folder a repository that uses envsync.",
     "new": "Write a starter spec.",
+    "import": "Write specs for a whole tree of Azure ML files.",
     "validate": "Report every fault of settings and specs.",
     "lock": "Resolve unpinned dependencies into lock files.",
     "plan": "Show what apply would do, and why. Changes nothing.",
@@ -54,7 +56,8 @@ class Commands(click.Group):
         """Import a command; every command can print JSON."""
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"envsync.cli.commands.{cmd_name}").command
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = import_module(f"envsync.cli.commands.{module}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"{cmd_name} is not a command")
         if not any(parameter.name == "format" for parameter in command.params):

@@ -34,17 +34,18 @@ def copied_conda(parse: ParseDocument, source: SourceFile, files: dict[str, byte
     draft = read_conda_file(root, faults, path=source.path) if root is not None else None
     faults.check(f"{source.path} cannot be used")
     for item in draft.pip if draft else ():
-        _copy_line(source, item.text, "", files)
+        copy_line(source, item.text, "", files)
     return data
 
 
 def copy_named(source: SourceFile, path: str, files: dict[str, bytes]) -> None:
     """Copy what the requirements file at *path* of the new folder names."""
     for _, line in requirement_lines(files[path].decode("utf-8-sig", "replace")):
-        _copy_line(source, line, posixpath.dirname(path), files)
+        copy_line(source, line, posixpath.dirname(path), files)
 
 
-def _copy_line(source: SourceFile, text: str, folder: str, files: dict[str, bytes]) -> None:
+def copy_line(source: SourceFile, text: str, folder: str, files: dict[str, bytes]) -> None:
+    """Copy the file that a line of a pip section, or of a requirements file in *folder*, names."""
     line = read_requirement_line(text)
     if not isinstance(line, RequirementLine) or line.kind not in {
         "include", "constraints", "wheel",
