@@ -89,7 +89,7 @@ def remarks() -> tuple[str, ...]:
     """Return what holds for both benchmarks that build."""
     return (
         "The base is a minimal Debian that the registry has already; packages are on this disk.",
-        "No micromamba can be had here; the Dockerfile's installer is py-rattler, in its base image.",
+        "No micromamba can be had here; the Dockerfile's installer is py-rattler, in its base.",
         "The engine and the registry have the base images already.",
         "The engine is Docker's classic builder; its CPU time is counted, its memory is not.",
         "Runs that take long are repeated three times.",
