@@ -143,6 +143,11 @@ def solve(
 
 def render(work: LockWork, tools: LockTools) -> tuple[Lock, LockFiles]:
     """Return the lock of a finished work, and its bytes."""
+    return lock_files(work, tools.content_hashes)
+
+
+def lock_files(work: LockWork, content_hashes: ContentHashes) -> tuple[Lock, LockFiles]:
+    """Return the lock of a finished work, and its bytes; nothing of the outside is asked."""
     conda, name = work.spec.conda, work.spec.name
     files = {p.file_name for packages in work.packages.values() for p in packages}
     lock = Lock(
@@ -160,7 +165,7 @@ def render(work: LockWork, tools: LockTools) -> tuple[Lock, LockFiles]:
     written = None
     if conda is not None:
         sources = [posixpath.relpath(conda.path, f"{LOCKS}/{name}")] if conda.path else []
-        hashes = tools.content_hashes(conda, work.channels, lock.platforms)
+        hashes = content_hashes(conda, work.channels, lock.platforms)
         written = render_conda_lock(lock, content_hash=hashes, sources=sources)
     own = sha256_hex(written) if written is not None else ""
     image = replace(lock.image, conda_lock=own)
