@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from envsync.cli.output import printable
 from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -37,9 +38,9 @@ def report(error: EnvsyncError, *, as_json: bool) -> int:
 
 def error_text(error: EnvsyncError, label: str = "error") -> str:
     """Return an error as people read it."""
-    lines = [f"{click.style(label, fg='red', bold=True)}: {error.summary}"]
-    lines += [f"  {line}" for line in error.detail.splitlines()]
-    lines += [f"  {line}" for line in error.hint.splitlines()]
+    lines = [f"{click.style(label, fg='red', bold=True)}: {printable(error.summary)}"]
+    lines += [f"  {line}" for line in printable(error.detail).split("\n") if line]
+    lines += [f"  {line}" for line in printable(error.hint).split("\n") if line]
     return "\n".join(lines)
 
 

@@ -146,7 +146,7 @@ def run(arguments: Sequence[str], session: Session) -> int:
         return Misuse.exit_code
     except click.UsageError as error:
         usage = error.ctx.get_usage() if error.ctx else ""
-        hint = f"Help:\n    {error.ctx.command_path} --help" if error.ctx else ""
+        hint = f"Help:\n    {error.ctx.command_path if error.ctx else PROGRAM} --help"
         return report(Misuse(error.format_message(), detail=usage, hint=hint), as_json=as_json)
     except click.ClickException as error:
         return report(Misuse(error.format_message()), as_json=as_json)

@@ -12,10 +12,16 @@ from envsync.model.record import Record
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "red", "?": "magenta", "=": "cyan"}
 
 
+def printable(text: str) -> str:
+    """Return *text* without what a terminal would obey: commits and answers are other people's."""
+    kept = (c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return "".join(kept)
+
+
 def coloured(text: str) -> str:
     """Colour the lines of a plan or difference by their symbol; click drops it in a pipe."""
     lines = []
-    for line in text.splitlines():
+    for line in printable(text).split("\n"):
         symbol = line.lstrip()[:2]
         colour = _COLOURS.get(symbol[:1]) if symbol.endswith(" ") else None
         lines.append(click.style(line, fg=colour) if colour else line)
@@ -24,6 +30,7 @@ def coloured(text: str) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows as columns of equal width, separated by two spaces."""
+    head, *rows = [[printable(" ".join(cell.split())) for cell in row] for row in [head, *rows]]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -33,7 +40,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    click.echo(f"{click.style('warning', fg='yellow', bold=True)}: {text}", err=True)
+    click.echo(f"{click.style('warning', fg='yellow', bold=True)}: {printable(text)}", err=True)
 
 
 def day(seconds: int) -> str:

@@ -167,7 +167,9 @@ class Session:
 
     def past(self, config: Config) -> tuple[Past, str]:
         """Return all records, and a warning when only those known locally could be read."""
+        from envsync.adapters.worktree import WorkTree
         from envsync.model.reading import Present
+        from envsync.operations.load import environment_names
         from envsync.operations.look import Past
 
         git = self.git(config)
@@ -178,7 +180,9 @@ class Session:
             records = git.known_records().records
             reason = getattr(read, "reason", "absent")
             warning = f"these are the records known here; {reason}"
-        return Past(git=git, readers=self.readers(), records=records), warning
+        names = environment_names(WorkTree(self.root))
+        past = Past(git=git, readers=self.readers(), records=records, names=names)
+        return past, warning
 
     def workshop(self, config: Config, progress: Progress, jobs: int) -> Workshop:
         """Return what building and publishing needs."""

@@ -12,7 +12,7 @@ from envsync.model.record import Record
 from envsync.operations.load import load_environment
 from envsync.operations.readers import Readers, read_lock
 from envsync.operations.resolve import Resolved
-from envsync.planning.plan import EnvironmentPlan, Reason
+from envsync.planning.plan import Effort, EnvironmentPlan, Reason
 from envsync.planning.reasons import definition_reasons, effort
 from envsync.planning.states import latest
 from envsync.ports.git import GitReader
@@ -40,8 +40,15 @@ def explained(
         changes=package_changes(
             old.packages if old else {}, now.lock.packages, direct_names(now.spec.conda)
         ),
-        effort=None if plan.state == "retag" else effort(old, now.lock),
+        effort=_effort(plan, old, now.lock),
     )
+
+
+def _effort(plan: EnvironmentPlan, before: Lock | None, after: Lock) -> Effort | None:
+    """Return what is pushed; None where everything is in the registry already."""
+    if plan.state in {"retag", "reuse"}:
+        return None
+    return effort(None if plan.state == "republish" else before, after)
 
 
 def _before(

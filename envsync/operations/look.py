@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envsync.errors import InvalidInput
+from envsync.model.config import CONFIG_FILE
 from envsync.model.definition import definition_of
+from envsync.model.document import Faults, shown
 from envsync.model.lock import Lock
 from envsync.model.package_changes import PackageChange, direct_names, package_changes
 from envsync.model.record import Record
 from envsync.model.reference import EnvironmentReference
 from envsync.model.spec import Spec
-from envsync.operations.load import environment_names, load_environment, load_repository
+from envsync.operations.load import (
+    environment_names,
+    load_config,
+    load_environment,
+    load_repository,
+)
 from envsync.operations.readers import Readers, read_lock
+from envsync.planning.freshness import LockRules, freshness
 from envsync.planning.plan import Reason
 from envsync.planning.reasons import definition_reasons
 from envsync.planning.states import in_order, latest
@@ -61,6 +70,8 @@ class Past:
     git: GitReader
     readers: Readers
     records: tuple[Record, ...]
+    names: tuple[str, ...] = ()
+    """Environments of the working folder."""
 
     def of(self, name: str) -> tuple[Record, ...]:
         """Return the records of one environment, oldest first."""
@@ -70,10 +81,7 @@ class Past:
         """Return the record that a reference names; InvalidInput tells which there are."""
         records = self.of(reference.name)
         if not records:
-            raise InvalidInput(
-                f"{reference.name} has no version yet",
-                hint="Make one:\n    envsync apply " + reference.name,
-            )
+            raise self.without_versions(reference.name)
         if reference.version:
             found = next((r for r in records if r.version == reference.version), None)
         else:
@@ -84,6 +92,16 @@ class Past:
                 f"{reference.name} has no version {reference.version}", detail=f"It has: {known}."
             )
         return found
+
+    def without_versions(self, name: str) -> InvalidInput:
+        """Return what is to be said of a name that no version has."""
+        if name in self.names:
+            hint = f"Make one:\n    envsync apply {name}"
+            return InvalidInput(f"{name} has no version yet", hint=hint)
+        known = sorted({*self.names, *(record.name for record in self.records)})
+        near = ", ".join(difflib.get_close_matches(name, known, n=3))
+        hint = f"Did you mean: {near}?" if near else ""
+        return InvalidInput(f"There is no environment {shown(name)}", hint=hint)
 
     def read(self, record: Record) -> tuple[Spec, Lock]:
         """Read the spec and the lock that a version was made from."""
@@ -138,6 +156,7 @@ def difference(
     """Compare two versions, or a version with what *after*, a tree, asks for."""
     record = past.find(before)
     old_spec, old_lock = past.read(record)
+    notes: tuple[Reason, ...] = ()
     if isinstance(after, EnvironmentReference):
         newer = past.find(after)
         new_spec, new_lock = past.read(newer)
@@ -151,6 +170,7 @@ def difference(
                 hint=f"Lock it:\n    envsync lock {record.name}",
             )
         new_lock, label = found, after.label
+        notes = _not_locked(after, past.readers, new_spec, new_lock)
     return Difference(
         before=f"{record.name}:{record.version}",
         after=label,
@@ -159,5 +179,22 @@ def difference(
         ),
         reasons=definition_reasons(
             definition_of(old_spec, old_lock), definition_of(new_spec, new_lock)
-        ),
+        )
+        + notes,
+    )
+
+
+def _not_locked(tree: Tree, readers: Readers, spec: Spec, lock: Lock) -> tuple[Reason, ...]:
+    """Return what of the spec the lock, which is what is compared, does not have yet."""
+    faults = Faults()
+    rules = LockRules(
+        config=load_config(tree, readers.parse, faults),
+        matches=readers.matches,
+        root=readers.root,
+        channel_alias=readers.channel_alias,
+    )
+    faults.check(f"{CONFIG_FILE} cannot be used")
+    return tuple(
+        Reason(code=stale.kind, text=f"not locked yet: {stale}")
+        for stale in freshness(spec, lock, rules)
     )

@@ -28,7 +28,7 @@ def command(context: click.Context, before: str, after: str | None) -> None:
     past, warning = session.past(session.committed_config())
     if warning:
         warn(warning)
-    newer = _reference(after) if after else WorkTree(session.root)
+    newer = _reference(after) if after is not None else WorkTree(session.root)
     found = difference(past, _reference(before), newer)
     if session.format == "json":
         click.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))

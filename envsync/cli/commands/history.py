@@ -8,7 +8,6 @@ import click
 
 from envsync.cli.output import day, record_document, table, warn
 from envsync.cli.session import Session
-from envsync.errors import InvalidInput
 
 
 @click.command("history")
@@ -22,9 +21,7 @@ def command(context: click.Context, name: str) -> None:
     if warning:
         warn(warning)
     if not records:
-        raise InvalidInput(
-            f"{name} has no version yet", hint=f"Make one:\n    envsync apply {name}"
-        )
+        raise past.without_versions(name)
     if session.format == "json":
         document = {
             "format_version": "1.0",

@@ -7,7 +7,7 @@ import json
 import click
 
 from envsync.adapters.worktree import WorkTree
-from envsync.cli.output import day, record_document, table, warn
+from envsync.cli.output import day, printable, record_document, table, warn
 from envsync.cli.session import Session
 from envsync.model.lock import LockedPackage
 from envsync.model.package_changes import direct_names
@@ -35,7 +35,7 @@ def command(context: click.Context, reference: str, packages: bool) -> None:
     if session.format == "json":
         click.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
     else:
-        click.echo(_text(found, packages))
+        click.echo(printable(_text(found, packages)))
 
 
 def _text(found: Shown, every: bool) -> str:
