@@ -457,7 +457,7 @@ def test_the_definition_hash_is_moved_by_base_and_packages_of_the_lock(field: st
     assert (definition_hash(lock=lock) != definition_hash()) == moves
 
 
-@pytest.mark.parametrize("field", set(DEFINED_BY_SPEC) - {"build"})
+@pytest.mark.parametrize("field", sorted(set(DEFINED_BY_SPEC) - {"build"}))
 def test_the_definition_hash_is_moved_by_variables_and_user_of_a_spec(field: str) -> None:
     changed, moves = DEFINED_BY_SPEC[field]
     spec = dataclasses.replace(SPEC, **{field: changed})
