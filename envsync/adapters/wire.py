@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NoReturn, Self
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 import httpcore
 
@@ -181,9 +180,13 @@ class Proxies:
 
     def url(self, origin: Origin) -> str | None:
         """Return the proxy to *origin*; loopback never has one."""
-        if is_loopback(origin.host) or proxy_bypass_environment(origin.host, {"no": self.bypass}):
+        url = self.urls.get(origin.scheme)
+        if url is None or is_loopback(origin.host):
             return None
-        return self.urls.get(origin.scheme)
+        # It brings a whole HTTP client along, which only machines behind a proxy have to load.
+        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+        return None if proxy_bypass_environment(origin.host, {"no": self.bypass}) else url
 
 
 class Wire:

@@ -17,7 +17,6 @@ from envsync.model.names import is_name
 from envsync.model.places import is_url
 from envsync.model.spec import CondaFile, Spec
 from envsync.model.spec_reader import SpecDraft, read_spec, reserved
-from envsync.operations.requirements import read_pip_section
 from envsync.ports.documents import ParseDocument
 from envsync.ports.tree import Tree
 
@@ -204,6 +203,9 @@ def _conda(tree: Tree, parse: ParseDocument, draft: SpecDraft, faults: Faults) -
     if conda is None:
         return None
     base = posixpath.dirname(draft.conda_path or draft.spec.path)
+    # It takes a library that a plan of unchanged specs does not need.
+    from envsync.operations.requirements import read_pip_section
+
     section = read_pip_section(tree, conda.pip, base, faults)
     return replace(
         conda.file,
