@@ -215,6 +215,15 @@ class _Import:
         if self._choices.inside is not None:
             inside = posixpath.normpath(posixpath.join(self._choices.inside, path))
             return posixpath.relpath(inside, f"{ENVIRONMENTS}/{name}")
+        dockerfile = draft.spec.build.dockerfile_path if draft.spec.build else ""
+        missing = posixpath.normpath(posixpath.join(path, dockerfile))
+        if self._source.read(missing) is None:
+            fault = Fault(
+                where=where,
+                message=f"There is no file {missing} in {self._source.label}",
+                hint="'path' is the folder of the Dockerfile, relative to the file it stands in.",
+            )
+            raise InvalidInput("The build context is not there", faults=(fault,))
         size = 0
         for file in sorted(all_files(self._source, path)):
             data = self._source.read(file)
@@ -236,11 +245,6 @@ class _Import:
                         hint=f"chmod +x {ENVIRONMENTS}/{name}/{target}",
                     )
                 )
-        if not size:
-            raise InvalidInput(
-                f"{where}: There is no build context {path} in {self._source.label}",
-                hint="'path' is the folder of the Dockerfile, relative to the file it stands in.",
-            )
         return _CONTEXT
 
     def _text(self, found: Found, changed: dict[str, str]) -> bytes:

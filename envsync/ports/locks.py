@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from envsync.model.lock import Lock
+from envsync.model.document import Faults
+from envsync.model.lock import Lock, LockedPackage
 from envsync.model.spec import CondaFile
 
 
@@ -48,3 +49,19 @@ class ContentHashes(Protocol):
         self, conda: CondaFile, channels: tuple[str, ...], platforms: tuple[str, ...]
     ) -> Mapping[str, str]:
         """Return the hash by platform."""
+
+
+class ReadCondaLock(Protocol):
+    """Reads a conda-lock file that need not be envsync's."""
+
+    def __call__(
+        self, data: bytes, file: str, faults: Faults
+    ) -> tuple[Mapping[str, tuple[LockedPackage, ...]], tuple[str, ...]]:
+        """Return the packages by platform, and the channels; what is wrong goes to *faults*."""
+
+
+class LockSources(Protocol):
+    """Tells which files a conda-lock file was made from."""
+
+    def __call__(self, data: bytes, file: str) -> tuple[str, ...]:
+        """Return their paths, relative to the lock's folder."""
