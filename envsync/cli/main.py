@@ -37,6 +37,7 @@ COMMANDS = {
     "show": "Show one version: image, packages, commit.",
     "history": "List the versions of an environment.",
     "diff": "Show what differs between two versions.",
+    "schema": "Print the JSON Schema of a spec, of the settings, or of a plan.",
 }
 """Name to summary; each is a module of `envsync.cli.commands`, imported when it is run."""
 
