@@ -23,7 +23,7 @@ from envsync.model.spec import InferenceConfig, Route, Settings
 
 SETTINGS_KEYS = ("platforms", "virtual_packages", "environment_variables", "user")
 _ADVICE = {"variables": "Write 'environment_variables:'."}
-_ROUTES = ("liveness_route", "readiness_route", "scoring_route")
+ROUTES = ("liveness_route", "readiness_route", "scoring_route")
 _ID = r"(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})"
 _USER = re.compile(rf"{_ID}(?::{_ID})?")
 _VIRTUAL = re.compile(r"__[a-z0-9_-]+")
@@ -35,9 +35,9 @@ def read_inference_config(node: Node | None, faults: Faults) -> InferenceConfig 
     mapping = as_mapping(node, "'inference_config'", faults)
     if mapping is None:
         return None
-    check_keys(mapping, _ROUTES, "'inference_config'", faults, {})
-    routes = {name: _route(mapping, name, faults) for name in _ROUTES}
-    liveness, readiness, scoring = (routes[name] for name in _ROUTES)
+    check_keys(mapping, ROUTES, "'inference_config'", faults, {})
+    routes = {name: _route(mapping, name, faults) for name in ROUTES}
+    liveness, readiness, scoring = (routes[name] for name in ROUTES)
     if liveness is None or readiness is None or scoring is None:
         return None
     return InferenceConfig(
@@ -51,7 +51,7 @@ def _route(config: Mapping, name: str, faults: Faults) -> Route | None:
         faults.add(
             config.where,
             f"'inference_config' has no '{name}'",
-            f"All of {', '.join(_ROUTES)} are needed.",
+            f"All of {', '.join(ROUTES)} are needed.",
         )
         return None
     mapping = as_mapping(node, f"'{name}'", faults)

@@ -41,6 +41,7 @@ KEYS = (
     "$schema", "name", "version", "description", "tags", "image", "conda_file", "build", "os_type",
     "inference_config", "datastore", "properties", "envsync",
 )  # fmt: skip
+BUILD_KEYS = ("path", "dockerfile_path")
 _ADVICE = {
     "conda": "Write 'conda_file:'.",
     "dockerfile": "Write 'build:' and below it 'path:' and 'dockerfile_path:'.",
@@ -303,7 +304,7 @@ def _build(node: Node | None, path: str, faults: Faults) -> BuildContext | None:
         return None
     check_keys(
         mapping,
-        ("path", "dockerfile_path"),
+        BUILD_KEYS,
         "'build'",
         faults,
         {"local_path": "Write 'path:'.", "dockerfile": "Write 'dockerfile_path:'."},
