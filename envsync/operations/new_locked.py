@@ -122,7 +122,12 @@ def from_lock(desk: Desk, wanted: Wanted, source: SourceFile, platform: str = ""
         faults.check(f"{source.path} cannot be used")
         return _from_explicit(desk, wanted, lock, source.path)
     packages, channels = desk.read_lock(data, source.path, faults)
-    faults.check(f"{source.path} cannot be adopted")
+    if len(faults):
+        raise InvalidInput(
+            f"{source.path} cannot be adopted",
+            faults=tuple(faults),
+            hint="Use what it was made from, and lock that:\n    envsync new NAME --conda FILE",
+        )
     if not any(packages.values()):
         raise InvalidInput(f"{source.path} has no packages")
     known = {p: found for p, found in packages.items() if p in PLATFORMS}
@@ -269,6 +274,11 @@ def _locked(
 ) -> LockedFiles:
     spec = load_environment(Overlay(desk.tree, files), desk.parse, wanted.name)
     adopted = adopt(spec, packages, desk.rules, desk.content_hashes, sizes=sizes, as_it_is=as_it_is)
+    found = [package for listed in packages.values() for package in listed]
+    if any("__cuda" in package.depends for package in found) and adopted.stale:
+        message = "Its packages need a GPU, and locking again would choose others"
+        hint = "Write under 'envsync:'\n    virtual_packages: {__cuda: \"12.4\"}"
+        notes = (Fault(where=Position(file=spec.path), message=message, hint=hint), *notes)
     return LockedFiles(
         files={**files, **adopted.files},
         locked=True,

@@ -15,9 +15,11 @@ from envsync.cli.session import Session
 from envsync.errors import InvalidInput, Misuse
 from envsync.model.saved import SAVED_FILE
 from envsync.operations.copied_files import SourceFile
+from envsync.operations.load import load_repository
 from envsync.operations.new import NewEnvironment, create_environment
-from envsync.operations.new_locked import LockedFiles, Wanted
+from envsync.operations.new_locked import Desk, LockedFiles, Wanted, from_lock, from_prefix
 from envsync.operations.new_saved import carry_saved
+from envsync.planning.freshness import LockRules
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -97,14 +99,10 @@ def command(
 def _locked(
     session: Session, wanted: Wanted, prefix: Path | None, lock: Path | None
 ) -> LockedFiles:
-    # What judges a lock takes a moment to load, and the other ways need none of it.
     from envsync.adapters.conda_lock_file import read_conda_lock
     from envsync.adapters.conda_lock_hash import content_hashes
     from envsync.adapters.conda_lock_sources import lock_sources
     from envsync.adapters.conda_prefix import read_prefix
-    from envsync.operations.load import load_repository
-    from envsync.operations.new_locked import Desk, from_lock, from_prefix
-    from envsync.planning.freshness import LockRules
 
     tree, readers = WorkTree(session.root), session.readers()
     config = load_repository(tree, parse_document).config
