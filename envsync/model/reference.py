@@ -191,6 +191,24 @@ def parse_environment_reference(text: str) -> EnvironmentReference:
     return EnvironmentReference(name=name, version=value, registry=registry)
 
 
+def parse_environment_argument(text: str) -> EnvironmentReference:
+    """Read what people write where an environment is asked for.
+
+    It is a reference, or a name alone, which means the name's latest version. Raises InvalidInput.
+    """
+    bare = text if "://" in text else text.removeprefix("azureml:")
+    if is_name(bare):
+        return EnvironmentReference(name=bare, version=None)
+    if not any(mark in bare for mark in ":@/"):
+        raise InvalidInput(
+            f"{bare!r} is not the name of an environment",
+            detail="Names have letters, digits, '-' and '_', at most 255, and start with a letter "
+            "or digit.",
+            hint="Write name, name:version or name@latest, such as train:3.",
+        )
+    return parse_environment_reference(text)
+
+
 def parse_registry_location(text: str) -> RegistryLocation:
     """Read ``host[:port]/namespace``; raises InvalidInput that says what would be right."""
 

@@ -9,7 +9,7 @@ import click
 from envsync.adapters.worktree import WorkTree
 from envsync.cli.output import coloured, warn
 from envsync.cli.session import Session
-from envsync.model.reference import EnvironmentReference, parse_environment_reference
+from envsync.model.reference import parse_environment_argument
 from envsync.operations.look import Difference, difference
 from envsync.planning.changes_text import changes_text
 from envsync.planning.plan_document import change_document
@@ -28,8 +28,8 @@ def command(context: click.Context, before: str, after: str | None) -> None:
     past, warning = session.past(session.committed_config())
     if warning:
         warn(warning)
-    newer = _reference(after) if after is not None else WorkTree(session.root)
-    found = difference(past, _reference(before), newer)
+    newer = parse_environment_argument(after) if after is not None else WorkTree(session.root)
+    found = difference(past, parse_environment_argument(before), newer)
     if session.format == "json":
         click.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
         return
@@ -38,10 +38,6 @@ def command(context: click.Context, before: str, after: str | None) -> None:
     if len(lines) == 1:
         lines.append("    nothing differs")
     click.echo(coloured("\n".join(lines)))
-
-
-def _reference(text: str) -> EnvironmentReference:
-    return parse_environment_reference(text if any(c in text for c in ":@") else f"{text}@latest")
 
 
 def _document(found: Difference) -> dict[str, object]:

@@ -11,7 +11,7 @@ from envsync.cli.output import day, printable, record_document, table, warn
 from envsync.cli.session import Session
 from envsync.model.lock import LockedPackage
 from envsync.model.package_changes import direct_names
-from envsync.model.reference import parse_environment_reference
+from envsync.model.reference import parse_environment_argument
 from envsync.operations.look import Shown, show
 
 
@@ -25,8 +25,7 @@ def command(context: click.Context, reference: str, packages: bool) -> None:
     An environment without any version is shown as it is in the working folder.
     """
     session: Session = context.obj
-    wanted = reference if any(c in reference for c in ":@") else f"{reference}@latest"
-    parsed = parse_environment_reference(wanted)
+    parsed = parse_environment_argument(reference)
     config = session.committed_config()
     past, warning = session.past(config)
     found = show(WorkTree(session.root), past, parsed, session.image(config, parsed.name))
