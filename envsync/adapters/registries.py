@@ -92,6 +92,10 @@ class Registries:
                 self._opened[host] = self._open(host)
             return self._opened[host]
 
+    def login(self, host: str) -> Credentials | None:
+        """Return the login for ``host[:port]``, for who asks that registry in another way."""
+        return self._config.credentials(host)
+
     def _open(self, host: str) -> HttpRegistry:
         settings = self._settings
         origin = self._origin(host)

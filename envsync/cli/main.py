@@ -37,6 +37,8 @@ COMMANDS = {
     "show": "Show one version: image, packages, commit.",
     "history": "List the versions of an environment.",
     "diff": "Show what differs between two versions.",
+    "run": "Run a command in an environment, here.",
+    "which": "Say which version an image is: its commit, spec and lock.",
     "schema": "Print the JSON Schema of a spec, of the settings, or of a plan.",
 }
 """Name to summary; each is a module of `envsync.cli.commands`, imported when it is run."""
@@ -181,5 +183,6 @@ def _interrupted(code: int, word: str) -> int:
 
 def _wants_json(arguments: Sequence[str]) -> bool:
     """Tell what the arguments ask for, also when they are too wrong to be parsed."""
-    pairs = itertools.pairwise(["", *arguments])
+    own = itertools.takewhile(lambda one: one != "--", arguments)  # the rest is another program's
+    pairs = itertools.pairwise(["", *own])
     return any(two == "--format=json" or (one, two) == ("--format", "json") for one, two in pairs)
