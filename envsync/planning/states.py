@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from envsync.model.lifecycle import Lifecycle
 from envsync.model.names import content_tag, version_order
 from envsync.model.reading import ABSENT, Reading
 from envsync.model.record import Record
@@ -97,3 +98,8 @@ def latest(records: tuple[Record, ...]) -> Record | None:
     """Return the most recently created of *records*."""
     ordered = in_order(records)
     return ordered[-1] if ordered else None
+
+
+def current(records: tuple[Record, ...], lifecycle: Lifecycle) -> Record | None:
+    """Return what ``latest`` means: the most recently created of *records* that is not archived."""
+    return latest(tuple(record for record in records if not lifecycle.hides(record.version)))
