@@ -37,6 +37,7 @@ COMMANDS = {
     "show": "Show one version: image, packages, commit.",
     "history": "List the versions of an environment.",
     "diff": "Show what differs between two versions.",
+    "export": "Write an environment in the format of another tool.",
     "run": "Run a command in an environment, here.",
     "which": "Say which version an image is: its commit, spec and lock.",
     "schema": "Print the JSON Schema of a spec, of the settings, or of a plan.",

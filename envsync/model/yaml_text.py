@@ -13,7 +13,7 @@ from envsync.model.document import Mapping, Node, Scalar, Sequence
 
 _PART = r"[A-Za-z0-9_./+~=@%<>!,*-]"
 # Reads as text in YAML 1.1 and 1.2 alike, outside of brackets.
-_PLAIN = re.compile(rf"(?:[A-Za-z_/]|\./){_PART}*(?:(?::+| ){_PART}+)*")
+_PLAIN = re.compile(rf"(?:[A-Za-z_/]|\./|\$(?=[a-z])){_PART}*(?:(?::+| ){_PART}+)*")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 _BLOCK = re.compile(r"[^\s].*[^\s]\n?", re.DOTALL)
 

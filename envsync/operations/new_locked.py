@@ -14,6 +14,7 @@ from envsync.model.document import Faults
 from envsync.model.document import Mapping as MapNode
 from envsync.model.explicit_text import ExplicitLock, is_explicit, parse_explicit
 from envsync.model.lock import LockedPackage
+from envsync.model.match_spec import match_spec_name
 from envsync.model.names import IMAGE_PLATFORMS, PLATFORMS
 from envsync.model.prefix import Prefix
 from envsync.model.yaml_text import Plain, render_yaml
@@ -83,6 +84,11 @@ def from_prefix(desk: Desk, wanted: Wanted, prefix: Prefix, place: str) -> Locke
         message = f"The variable {name}: its value may be a secret, and is not copied"
         hint = "Write it under 'envsync:', in 'environment_variables:', if it is none."
         notes.append(Fault(where=where, message=message, hint=hint))
+    for channel in channels_of(prefix.packages):
+        if channel.startswith("file:"):
+            message = f"The channel {channel} is a folder of this machine"
+            hint = "Serve it, or write the channel that others can reach."
+            notes.append(Fault(where=where, message=message, hint=hint))
     pip = []
     for found in prefix.pip:
         if found.origin:
@@ -94,7 +100,8 @@ def from_prefix(desk: Desk, wanted: Wanted, prefix: Prefix, place: str) -> Locke
     # Without a lock, versions are what keeps the new environment near the old one.
     exact = wanted.pinned or not hashed
     dependencies = _asked(prefix, desk.rules, exact=exact)
-    if pip and "pip" not in {package.partition("=")[0] for package in dependencies}:
+    installed = {package.name for package in prefix.packages}
+    if pip and "pip" in installed and "pip" not in map(match_spec_name, dependencies):
         dependencies.append("pip")
     conda: dict[str, Plain] = {
         "channels": list(channels_of(prefix.packages)),
@@ -238,6 +245,8 @@ def _asked(prefix: Prefix, rules: LockRules, *, exact: bool) -> list[str]:
     installed = {package.name: package for package in prefix.packages}
     asked = {name: text for name, text in prefix.asked.items() if name in installed}
     # Records of some tools say nothing of who asked; what nothing needs was asked for.
+    if "python" in installed and not asked:
+        asked["python"] = f"python={'.'.join(installed['python'].version.split('.')[:2])}"
     asked |= dict.fromkeys(roots(prefix.packages, asked), "")
     found = []
     for name, text in sorted(asked.items()):

@@ -18,13 +18,17 @@ from envsync.operations.look import Shown, show
 @click.command("show")
 @click.argument("reference")
 @click.option("--packages", is_flag=True, help="List every package, not only those asked for.")
+@click.option("--dockerfile", is_flag=True, help="Print the Dockerfile that describes the image.")
 @click.pass_context
-def command(context: click.Context, reference: str, packages: bool) -> None:
+def command(context: click.Context, reference: str, packages: bool, dockerfile: bool) -> None:
     """Show NAME, NAME:VERSION or NAME@latest: its image, its packages, the commit it is from.
 
     An environment without any version is shown as it is in the working folder.
     """
     session: Session = context.obj
+    if dockerfile:
+        _show_dockerfile(session, reference)
+        return
     parsed = parse_environment_argument(reference)
     config = session.committed_config()
     past, warning = session.past(config)
@@ -35,6 +39,19 @@ def command(context: click.Context, reference: str, packages: bool) -> None:
         click.echo(json.dumps(_document(found), indent=2, ensure_ascii=False))
     else:
         click.echo(printable(_text(found, packages)))
+
+
+def _show_dockerfile(session: Session, reference: str) -> None:
+    from envsync.cli.exporting import source_of
+    from envsync.operations.export import export
+
+    exported = export(source_of(session, reference), "dockerfile")
+    texts = {name: data.decode() for name, data in exported.files.items()}
+    if session.format == "json":
+        document = {"format_version": "1.0", "dockerfile": texts}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(texts.values()), nl=False)
 
 
 def _text(found: Shown, every: bool) -> str:
