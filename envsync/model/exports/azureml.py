@@ -68,7 +68,7 @@ def saved_folder(source: Source) -> Exported:
     arm = tuple(platforms) == ("linux-aarch64",)
     if len(platforms) > 1:
         lost.append("platforms: the SDK's environments have one")
-    document = {
+    document: dict[str, object] = {
         "name": spec.name,
         "version": source.record.version if source.record else None,
         "environmentVariables": dict(spec.settings.environment_variables),

@@ -62,13 +62,11 @@ def requirements(source: Source, platforms: Sequence[str]) -> Exported:
 def _environment(source: Source, platform: str) -> bytes:
     packages = source.packages[platform]
     listed = _channels(source, packages, platform)
-    first = next(iter(listed), "")
+    # Under strict priority, the first channel would hide what comes from a later one.
     dependencies: list[Plain] = [
-        pin(package)
-        if listed.get(package.channel, 0) == 0
-        else f"{_named(package)}::{pin(package)}"
-        for package in packages
-        if package.manager == "conda"
+        f"{channel_text(p.channel)}::{pin(p)}" if listed[p.channel] else pin(p)
+        for p in packages
+        if p.manager == "conda"
     ]
     wheels: list[Plain] = [
         f"{pin(package)} --hash=sha256:{package.sha256}"
@@ -77,7 +75,7 @@ def _environment(source: Source, platform: str) -> bytes:
     ]
     document: dict[str, Plain] = {
         "name": source.spec.name,
-        "channels": [channel_text(url) for url in listed] if first else [],
+        "channels": [channel_text(url) for url in listed],
         "dependencies": [*dependencies, *([{"pip": wheels}] if wheels else [])],
     }
     if source.spec.conda is not None and source.spec.conda.variables:
@@ -96,10 +94,6 @@ def _channels(source: Source, packages: Sequence[LockedPackage], platform: str) 
     ordered = [url for url in dict.fromkeys(asked) if url in found]
     ordered += [url for url in found if url not in ordered]
     return {url: place for place, url in enumerate(ordered)}
-
-
-def _named(package: LockedPackage) -> str:
-    return channel_text(package.channel)
 
 
 def _requirements(source: Source, platform: str) -> bytes:

@@ -12,6 +12,7 @@ from envsync.model.lock import LockedPackage
 from envsync.model.spec import SCRATCH
 
 _INSTALLER = "docker.io/mambaorg/micromamba:2"
+_INSTALL = "uv pip install --no-deps --require-hashes"
 _WHEELS = "ghcr.io/astral-sh/uv:latest"
 
 
@@ -32,12 +33,11 @@ def dockerfile(source: Source, platforms: Sequence[str], prefix: str) -> Exporte
         reference = _at(source.lock.image.image, source.lock.image.digest)
         return Exported(files={"Dockerfile": f"{_head(source)}FROM {reference}\n".encode()})
     alone = len(platforms) == 1
+    texts = {platform: _text(source, platform, prefix) for platform in platforms}
     return Exported(
         files={
-            "Dockerfile" if alone else f"Dockerfile.{platform}": _text(
-                source, platform, prefix
-            ).encode()
-            for platform in platforms
+            "Dockerfile" if alone else f"Dockerfile.{platform}": text.encode()
+            for platform, text in texts.items()
         }
     )
 
@@ -84,8 +84,7 @@ def _wheels(packages: Sequence[LockedPackage], prefix: str) -> list[str]:
         "COPY <<'EOF' /tmp/wheels.txt",
         *(f"{p.name} @ {p.url} --hash=sha256:{p.sha256}  # {pin(p)}" for p in wheels),
         "EOF",
-        f"RUN uv pip install --python {prefix}/bin/python --no-deps --require-hashes"
-        " --requirements /tmp/wheels.txt",
+        f"RUN {_INSTALL} --python {prefix}/bin/python --requirements /tmp/wheels.txt",
     ]
 
 
