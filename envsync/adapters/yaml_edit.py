@@ -7,12 +7,13 @@ refused unless exactly what was asked for is different.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode
 
 from envsync.adapters.strict_yaml import parse_document
 from envsync.errors import InvalidInput
@@ -23,12 +24,15 @@ from envsync.model.document import Scalar as ParsedScalar
 from envsync.model.edit import Edit
 from envsync.model.yaml_text import Plain, Raw, render_yaml, scalar
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _BOM = "\ufeff"
 _HEAD = ("$schema", "name", "version", "description")
-"""Keys that stand at the beginning of a spec; a new key goes after the last of them."""
+"""Keys that stand at the beginning of a spec."""
+_AFTER_HEAD = ("description", "tags")
+"""Keys that go after the last of those when they are new; others go to the end."""
 
 _Value: TypeAlias = "str | bool | Mapping[str, _Value]"
-_Plainly: TypeAlias = "str | None | list[_Plainly] | dict[str, _Plainly]"
+_Plainly: TypeAlias = "str | list[_Plainly] | dict[str, _Plainly] | None"
 
 
 def edit_document(data: bytes, path: str, edits: Sequence[Edit]) -> bytes:
@@ -119,7 +123,9 @@ def _open(
 
 def _insert(text: str, mapping: MappingNode, key: str, value: _Value, *, head: bool) -> str:
     if mapping.flow_style:
-        new = f"{scalar(key)}: {_inline(value, 'flow')}"
+        # A document in JSON stays one.
+        quote = '"' if mapping.value and mapping.value[0][0].style == '"' else "flow"
+        new = f"{_inline(key, quote)}: {_inline(value, quote)}"
         if not mapping.value:
             at = mapping.start_mark.index + 1
             return text[:at] + new + text[at:]
@@ -127,7 +133,9 @@ def _insert(text: str, mapping: MappingNode, key: str, value: _Value, *, head: b
         return f"{text[:at]}, {new}{text[at:]}"
     column = mapping.value[0][0].start_mark.column
     lines = _lines((key,), value)
-    known = [entry for entry in mapping.value if entry[0].value in _HEAD] if head else mapping.value
+    known = mapping.value
+    if head and key in _AFTER_HEAD:
+        known = [entry for entry in mapping.value if entry[0].value in _HEAD]
     if not known:
         first = mapping.value[0][0].start_mark.index
         return _with_lines(text, text.rfind("\n", 0, first) + 1, lines, column)
@@ -169,16 +177,10 @@ def _end(text: str, name: Node, value: Node) -> int:
         return int(
             end if end > value.start_mark.index else text.index(":", name.end_mark.index) + 1
         )
-    if value.flow_style or not value.value:
+    if not isinstance(value, CollectionNode) or value.flow_style or not value.value:
         return int(value.end_mark.index)
     last = value.value[-1]
-    if isinstance(value, MappingNode):
-        return _end(text, *last)
-    return (
-        _end(text, last, last)
-        if last.end_mark.index > last.start_mark.index
-        else int(last.end_mark.index)
-    )
+    return _end(text, *last) if isinstance(value, MappingNode) else _end(text, last, last)
 
 
 def _line_end(text: str, at: int) -> int:
@@ -211,9 +213,7 @@ def _nested(path: Sequence[str], value: _Value) -> _Value:
 
 
 def _lines(path: Sequence[str], value: _Value) -> list[str]:
-    nested = _nested(path, value)
-    assert isinstance(nested, Mapping)
-    return render_yaml({key: _plain(item) for key, item in nested.items()}).splitlines()
+    return render_yaml({path[0]: _plain(_nested(path[1:], value))}).splitlines()
 
 
 def _plain(value: _Value) -> Plain:
@@ -227,12 +227,13 @@ def _inline(value: _Value, style: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        inner = (f"{scalar(key)}: {_inline(item, 'flow')}" for key, item in value.items())
+        style = style if style == '"' else "flow"
+        inner = (f"{_inline(key, style)}: {_inline(item, style)}" for key, item in value.items())
         return "{" + ", ".join(inner) + "}"
     if style == "'" and value.isprintable():
         return "'" + value.replace("'", "''") + "'"
     text = scalar(value)
-    bare = style not in {'"', "flow"} or (style == "flow" and value.isalnum())
+    bare = style not in {'"', "flow"} or (style == "flow" and _BARE.fullmatch(value))
     return text if text.startswith('"') or bare else f'"{text}"'
 
 

@@ -31,7 +31,7 @@ change the image.
 _KEYS = ("archived", "versions")
 _VERSION_KEYS = ("archived", "description", "tags")
 _ADVICE = {
-    "archived_versions": "Write 'versions:', below it the version, and below that 'archived: true'.",
+    "archived_versions": "Write 'versions:', below it the version, below that 'archived: true'.",
     "description": "The description of the environment stands in its spec.",
     "tags": "The tags of the environment stand in its spec.",
 }
