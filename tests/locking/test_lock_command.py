@@ -6,7 +6,7 @@ import os
 import pytest
 from click.testing import CliRunner, Result
 
-from envsync.cli.commands.lock import command
+from envsync.cli.main import cli
 from envsync.cli.session import Session
 from envsync.errors import Misuse
 from tests.locking.repository import Repository
@@ -17,7 +17,8 @@ def run(repository: Repository, *arguments: str, form: str = "text") -> Result:
     (repository.root / ".git").mkdir(exist_ok=True)  # the session looks for the repository's top
     context = Session(folder=repository.root, environ=environ, interactive=False)
     context.format = "json" if form == "json" else "text"
-    return CliRunner().invoke(command, arguments, obj=context)
+    line = ["-C", str(repository.root), "lock", *arguments]
+    return CliRunner().invoke(cli, line, obj=context)
 
 
 def test_locking_and_checking_speak_and_exit_as_the_protocol_says(small: Repository) -> None:
