@@ -176,6 +176,7 @@ CONFIG_FIELDS: dict[str, tuple[Any, bool]] = {
     "remote": ("upstream", False),
     "copy_images": (True, False),
     "allow_link_scripts": (("x",), False),
+    "registries": ({"azureml": "localhost:5000/curated"}, False),
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 CONFIG_FILE = "envsync.yaml"
 ENVIRONMENTS = "environments"
@@ -26,3 +27,6 @@ class Config:
     """Whether environments that are only an ``image`` are copied into the registry."""
     allow_link_scripts: tuple[str, ...] = ()
     """Packages whose post-link script may be left out without refusing the build."""
+    registries: Mapping[str, str] = field(default_factory=dict)
+    """Azure ML's names of registries, as in ``azureml://registries/<name>/…``, to where their
+    environments stand: ``host[:port]/namespace``."""

@@ -11,6 +11,7 @@ from envsync.model.document import (
     Faults,
     Node,
     Scalar,
+    absent,
     as_bool,
     as_mapping,
     as_text,
@@ -21,9 +22,12 @@ from envsync.model.document import (
 )
 from envsync.model.names import IMAGE_PLATFORMS, PLATFORMS
 from envsync.model.places import carries_login
-from envsync.model.reference import parse_registry_location
+from envsync.model.reference import is_azure_registry, parse_registry_location
 
-KEYS = ("registry", "platforms", "channels", "remote", "copy_images", "allow_link_scripts")
+KEYS = (
+    "registry", "platforms", "channels", "remote", "copy_images", "allow_link_scripts",
+    "registries",
+)  # fmt: skip
 _ADVICE = {
     "namespace": "Write it after the registry: 'registry: host/namespace'.",
     "environments": "Environments stand in the folder environments/, one folder each.",
@@ -34,6 +38,7 @@ _ELSEWHERE = {
     "darwin-arm64": "osx-arm64", "macos": "osx-arm64", "windows": "win-64",
 }  # fmt: skip
 """What others call the platforms."""
+_WHERE = "Write host[:port]/namespace, such as localhost:5000/curated."
 _REMOTE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _PACKAGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -47,7 +52,7 @@ def read_config(root: Node, faults: Faults) -> Config:
     check_keys(document, KEYS, "envsync.yaml", faults, _ADVICE)
     copy_images = as_bool(document.get("copy_images"), "'copy_images'", faults)
     return Config(
-        registry=_registry(document.get("registry"), faults),
+        registry=_registry(document.get("registry"), "'registry'", faults),
         platforms=read_platforms(document.get("platforms"), faults) or default.platforms,
         channels=read_channels(document.get("channels"), faults) or default.channels,
         remote=_name(document.get("remote"), "'remote'", _REMOTE, faults) or default.remote,
@@ -57,6 +62,7 @@ def read_config(root: Node, faults: Faults) -> Config:
             for item in as_texts(document.get("allow_link_scripts"), "'allow_link_scripts'", faults)
             if (name := _name(item, "A package", _PACKAGE, faults))
         ),
+        registries=_registries(document.get("registries"), faults),
     )
 
 
@@ -87,8 +93,25 @@ def fault_of(error: InvalidInput, where: Position, faults: Faults) -> None:
     faults.add(where, f"{error.summary}{detail}".removesuffix("."), error.hint)
 
 
-def _registry(node: Node | None, faults: Faults) -> str:
-    text = as_text(node, "'registry'", faults)
+def _registries(node: Node | None, faults: Faults) -> dict[str, str]:
+    mapping = as_mapping(node, "'registries'", faults)
+    found = {}
+    for key, value in mapping.entries if mapping else ():
+        if not is_azure_registry(key.text):
+            faults.add(
+                key.where,
+                f"{shown(key.text)} is not the name of a registry of Azure ML",
+                "It is the part after azureml://registries/ in references.",
+            )
+        elif absent(value):
+            faults.add(key.where, f"Nothing says where {shown(key.text)} is", _WHERE)
+        elif location := _registry(value, shown(key.text), faults):
+            found[key.text] = location
+    return found
+
+
+def _registry(node: Node | None, what: str, faults: Faults) -> str:
+    text = as_text(node, what, faults)
     if text is None:
         return ""
     if carries_login(text.text):

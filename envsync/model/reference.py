@@ -109,6 +109,11 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
+def is_azure_registry(text: str) -> bool:
+    """Tell whether *text* can name a registry in an ``azureml://`` reference."""
+    return _AZURE_REGISTRY.fullmatch(text) is not None
+
+
 def parse_image_reference(text: str) -> ImageReference:
     """Read an image reference; without tag and digest it means the tag ``latest``.
 
@@ -139,6 +144,8 @@ def parse_image_reference(text: str) -> ImageReference:
             "A tag has at most 128 letters, digits, '_', '.' and '-', and does not start with "
             "'.' or '-', as in ubuntu:22.04.",
         )
+    if colon >= 0 and (earlier := path.rpartition("/")[2].partition(":"))[1]:
+        raise refuse("It has two tags.", f"Write {path} or {path[: -len(earlier[2]) - 1]}:{tag}.")
     registry, repository = _split_registry(path)
     if registry == DOCKER_HUB and repository and "/" not in repository:
         repository = f"library/{repository}"
@@ -267,7 +274,9 @@ def _check_repository(repository: str, refuse: _Refuse) -> None:
         return
     lowered = repository.lower()
     if lowered != repository and is_repository(lowered):
-        raise refuse("Repositories have lower-case names.", f"Write {lowered}.")
+        raise refuse(
+            "Repositories have lower-case names.", f"Write {lowered} instead of {repository}."
+        )
     if len(repository) > _REPOSITORY_MAX:
         raise refuse(f"Its repository has more than {_REPOSITORY_MAX} characters.", "Shorten it.")
     raise refuse(
