@@ -383,6 +383,18 @@ def test_a_repository_without_environments_says_how_to_make_one(folder_team: Tea
     assert folder_team.envsync("status").code == 0
 
 
+def test_a_remote_of_another_name_is_not_passed_over(made: Team) -> None:
+    made.repository.git("remote", "add", "upstream", str(made.root))
+    for arguments in (["plan"], ["apply"], ["list"]):
+        done = made.envsync(*arguments)
+        assert done.code == 6
+        assert "there is no git remote 'origin'" in done.err
+        assert "    remote: upstream" in done.err
+    made.settings("remote: upstream\n")
+    made.repository.commit("the remote")
+    assert made.envsync("plan").code == 0
+
+
 def test_a_plan_that_cannot_be_saved_is_told_of(made: Team) -> None:
     done = made.envsync("plan", "--out", str(made.root / "no" / "folder" / "plan.json"))
     assert done.code == 8

@@ -7,12 +7,14 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.parts.gitremote import GitRepository
-from tests.team import Team
+from tests.registry.proxy import Asked, Reply, proxied
+from tests.team import Done, Team
 
 KILLS = 10
 TINY = [f"tiny-{number:05d}" for number in range(40)]
@@ -173,6 +175,32 @@ def test_those_who_want_one_explicit_version_for_different_definitions_do_not_bo
     assert codes == [0, 5]
     assert server_team.versions("train") == ["1.0"]
     server_team.check("train")
+
+
+def test_latest_never_stays_behind_when_two_tag_at_once(server_team: Team, tmp_path: Path) -> None:
+    """One is about to put ``latest``; before it does, another one makes a newer version."""
+    team = server_team
+    other = clones(team, tmp_path, 2)[1]
+    assert team.registry is not None
+    with proxied(team.registry.host) as proxy:
+        team.address = proxy.host
+        team.settings()
+        team.ask("train", TINY[1])
+        other.settings()
+        other.ask("train", TINY[2])
+        overtaken: list[Done] = []
+
+        def overtake(_: Asked, __: Callable[[], Reply]) -> Reply | None:
+            if not overtaken:
+                overtaken.append(other.envsync("apply"))
+            return None
+
+        proxy.on("PUT", "/manifests/latest", overtake)
+        assert team.envsync("apply").code == 0
+    assert overtaken[0].code == 0
+    assert team.versions("train") == ["1", "2"]
+    assert team.tags("train")["latest"] == team.records("train")[1].digest
+    team.check("train")
 
 
 def test_a_person_who_takes_the_version_first_wins(server_team: Team, tmp_path: Path) -> None:

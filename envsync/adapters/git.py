@@ -79,10 +79,22 @@ class GitRepository:
 
     @property
     def remote(self) -> str:
-        """The arbiter's remote name, '' when the local repository is the arbiter."""
+        """The arbiter's remote name, '' when the local repository is the arbiter.
+
+        Raises InvalidInput when there are remotes, and none is the wanted one: records that are
+        kept here would be known to nobody else.
+        """
         if self._remote is None:
             names = self._must("remote").out.decode().split()
-            self._remote = self._wanted_remote if self._wanted_remote in names else ""
+            found = self._wanted_remote in names
+            if names and self._wanted_remote and not found:
+                raise InvalidInput(
+                    f"there is no git remote {self._wanted_remote!r} to keep the records",
+                    detail=f"There is: {', '.join(names)}.",
+                    hint=f"Say in envsync.yaml which one keeps them, such as:\n"
+                    f"    remote: {names[0]}",
+                )
+            self._remote = self._wanted_remote if found else ""
         return self._remote
 
     def commit(self, revision: str) -> Commit:
@@ -180,6 +192,7 @@ class GitRepository:
         # A pre-push hook belongs to people's branches, and may look at the working folder.
         ran = self._run(
             "push", "--porcelain", "--quiet", "--atomic", "--no-verify", "--no-follow-tags",
+            "--no-signed",
             "--recurse-submodules=no", *leases, "--end-of-options", self.remote, *specs,
         )  # fmt: skip
         listed = self._remote_tags()

@@ -24,9 +24,10 @@ from envsync.operations.observe import Registries
 from envsync.operations.outcome import Outcome, Result, refusal
 from envsync.operations.parallel import threads
 from envsync.operations.plan import Planned, make_plan
-from envsync.operations.publish import Uploads, need, publish, published, verify
+from envsync.operations.publish import Uploads, publish, published, verify
+from envsync.operations.tagging import Tags
 from envsync.planning.plan import CHANGING, EnvironmentPlan
-from envsync.planning.states import latest, moment
+from envsync.planning.states import moment
 from envsync.ports.builder import BuiltImage, PackageStore, Workspace
 from envsync.ports.git import GitWriter
 from envsync.ports.progress import Progress
@@ -135,34 +136,41 @@ def _round(
             results[plan.name] = Result(name=plan.name, state="failed", error=error)
             workshop.progress.done(plan.name, f"failed: {error.summary}")
     recorded, lost = _record(workshop, planned, todo, records, results)
-    made = (*planned.records, *recorded.values())
-    with threads(max(1, min(8, len(recorded)))) as pool:
-        tasks = {
-            plan: pool.submit(_tag, workshop, planned, plan, recorded[plan.name], made)
-            for plan in todo
-            if plan.name in recorded
-        }
-        for plan, task in tasks.items():
-            results[plan.name] = _finished(workshop, plan, recorded[plan.name], task)
+    _tag_all(workshop, planned, [plan for plan in todo if plan.name in recorded], recorded, results)
     return lost
 
 
-def _finished(
-    workshop: Workshop, plan: EnvironmentPlan, record: Record, task: Future[None]
-) -> Result:
-    try:
-        task.result()
-    except EnvsyncError as error:
-        workshop.progress.done(plan.name, f"failed: {error.summary}")
-        return Result(name=plan.name, state="failed", error=error)
-    workshop.progress.done(plan.name, f"version {record.version} is {record.digest}")
-    return Result(
-        name=plan.name,
-        state="done",
-        version=record.version,
-        digest=record.digest,
-        did=plan.state,
+def _tag_all(
+    workshop: Workshop,
+    planned: Planned,
+    todo: Sequence[EnvironmentPlan],
+    recorded: Mapping[str, Record],
+    results: dict[str, Result],
+) -> None:
+    tags = Tags(
+        git=workshop.git,
+        registry=workshop.registry,
+        repository=workshop.registries.repository,
     )
+    copied = [p for p in todo if planned.wishes.wishes[p.name].desired.copied]
+    for plan in copied:
+        workshop.progress.step(plan.name, f"tagging version {plan.after_version}")
+    known = {(r.name, r.version): r for r in (*planned.records, *recorded.values())}
+    ended = tags.put([recorded[plan.name] for plan in copied], list(known.values()))
+    for plan in todo:
+        record, error = recorded[plan.name], ended.get(plan.name)
+        if error is not None:
+            workshop.progress.done(plan.name, f"failed: {error.summary}")
+            results[plan.name] = Result(name=plan.name, state="failed", error=error)
+            continue
+        workshop.progress.done(plan.name, f"version {record.version} is {record.digest}")
+        results[plan.name] = Result(
+            name=plan.name,
+            state="done",
+            version=record.version,
+            digest=record.digest,
+            did=plan.state,
+        )
 
 
 def _publish_all(
@@ -293,25 +301,3 @@ def _record(
     for record in fresh:
         results[record.name] = Result(name=record.name, state="failed", error=failure)
     return old, []
-
-
-def _tag(
-    workshop: Workshop,
-    planned: Planned,
-    plan: EnvironmentPlan,
-    record: Record,
-    records: Sequence[Record],
-) -> None:
-    """Put the registry's tags of one version, ``latest`` forward only, the version's own last."""
-    desired = planned.wishes.wishes[plan.name].desired
-    if not desired.copied:
-        return
-    registry, repository = workshop.registry, workshop.registries.repository(plan.name)
-    workshop.progress.step(plan.name, f"tagging version {record.version}")
-    where = f"{registry.name}/{repository}@{record.digest}"
-    manifest = need(registry.manifest(repository, record.digest), where)
-    registry.put_manifest(repository, f"git-{record.commit[:12]}", manifest)
-    newest = latest(tuple(r for r in records if r.name == plan.name))
-    if newest is not None and newest.version == record.version:
-        registry.put_manifest(repository, "latest", manifest)
-    registry.put_manifest(repository, record.version, manifest)

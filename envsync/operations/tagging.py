@@ -1,0 +1,108 @@
+"""Tagging: the registry's tags of recorded versions, ``latest`` forward only, the version's last.
+
+A registry cannot compare and swap, so whoever has put ``latest`` asks git afterwards whether it is
+still right, and until it is. Of several at once, the last one to put it is the last one to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from envsync.errors import EnvsyncError, Unavailable
+from envsync.model.reading import Present, Unknown
+from envsync.model.record import Record
+from envsync.oci.descriptor import RawManifest
+from envsync.operations.parallel import threads
+from envsync.operations.publish import need
+from envsync.planning.states import latest
+from envsync.ports.git import GitReader
+from envsync.ports.registry import RegistryWriter
+
+TAGGED_AT_ONCE = 8
+ASKED = 10
+"""How often git is asked whether ``latest`` is right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tags:
+    """Where tags are put, and who knows which version is the newest."""
+
+    git: GitReader
+    registry: RegistryWriter
+    repository: Callable[[str], str]
+    """Environment name to repository in the registry."""
+    _manifests: dict[tuple[str, str], RawManifest] = field(default_factory=dict)
+    """By repository and digest: each is read once."""
+
+    def put(
+        self, fresh: Sequence[Record], known: Sequence[Record]
+    ) -> Mapping[str, EnvsyncError | None]:
+        """Put the tags of *fresh*, one record of each environment; *known* are all records.
+
+        Returns what went wrong, None where nothing did, by environment.
+        """
+        newest = _newest(known)
+        ahead = {r.name for r in fresh if newest[r.name].version == r.version}
+        ended = self._each(fresh, lambda record: self._put_first(record, record.name in ahead))
+        done = [record for record in fresh if ended[record.name] is None]
+        try:
+            self._settle({record.name: record for record in done if record.name in ahead})
+        except EnvsyncError as error:
+            return {name: failed or error for name, failed in ended.items()}
+        return {**ended, **self._each(done, lambda record: self._tag(record, record.version))}
+
+    def _put_first(self, record: Record, is_newest: bool) -> None:
+        self._tag(record, f"git-{record.commit[:12]}")
+        if is_newest:
+            self._tag(record, "latest")
+
+    def _settle(self, put: dict[str, Record]) -> None:
+        """Move ``latest`` forward where another one made a newer version meanwhile."""
+        for _ in range(ASKED if put else 0):
+            read = self.git.records()
+            if not isinstance(read, Present):
+                reason = read.reason if isinstance(read, Unknown) else ""
+                raise Unavailable("nobody can say which versions are the latest", detail=reason)
+            newest = _newest(read.value.records)
+            behind = [
+                newest[name]
+                for name, record in put.items()
+                if name in newest and newest[name].version != record.version
+            ]
+            if not behind:
+                return
+            for record in behind:
+                self._tag(record, "latest")
+                put[record.name] = record
+
+    def _tag(self, record: Record, tag: str) -> None:
+        repository = self.repository(record.name)
+        key = (repository, record.digest)
+        if key not in self._manifests:
+            where = f"{self.registry.name}/{repository}@{record.digest}"
+            self._manifests[key] = need(self.registry.manifest(*key), where)
+        self.registry.put_manifest(repository, tag, self._manifests[key])
+
+    @staticmethod
+    def _each(
+        records: Iterable[Record], deed: Callable[[Record], None]
+    ) -> dict[str, EnvsyncError | None]:
+        def one(record: Record) -> EnvsyncError | None:
+            try:
+                deed(record)
+            except EnvsyncError as error:
+                return error
+            return None
+
+        listed = list(records)
+        with threads(TAGGED_AT_ONCE) as pool:
+            return {r.name: end for r, end in zip(listed, pool.map(one, listed), strict=True)}
+
+
+def _newest(records: Iterable[Record]) -> dict[str, Record]:
+    by_name: dict[str, list[Record]] = {}
+    for record in records:
+        by_name.setdefault(record.name, []).append(record)
+    found = {name: latest(tuple(listed)) for name, listed in by_name.items()}
+    return {name: record for name, record in found.items() if record is not None}
