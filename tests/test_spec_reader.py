@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import posixpath
 import re
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -35,7 +37,31 @@ FILES: dict[str, bytes | str] = {
 
 
 def load(text: str | bytes) -> Spec:
-    return load_environment(MemoryTree({**FILES, PATH: text}), parse_document, "train")
+    return load_files({"environment.yaml": text.encode() if isinstance(text, str) else text})
+
+
+def load_files(files: Mapping[str, bytes]) -> Spec:
+    folder = posixpath.dirname(PATH)
+    inside = {posixpath.join(folder, name): content for name, content in files.items()}
+    return load_environment(MemoryTree({**FILES, **inside}), parse_document, "train")
+
+
+def files_of(text: str) -> dict[str, bytes]:
+    """Return the files of a case: environment.yaml, then others after lines ``=== name how``.
+
+    *how* is nothing, an encoding, ``escaped`` for text with Python's escapes, or ``times N``.
+    """
+    files = {}
+    for part in f"=== environment.yaml\n{text}".split("=== ")[1:]:
+        head, _, content = part.partition("\n")
+        name, _, how = head.partition(" ")
+        if how == "escaped":
+            files[name] = content.rstrip("\n").encode().decode("unicode_escape").encode("latin-1")
+        elif how.startswith("times "):
+            files[name] = content.encode() * int(how.removeprefix("times "))
+        else:
+            files[name] = content.encode(how or "utf-8")
+    return files
 
 
 MALFORMED = golden_cases("malformed_specs.txt")
@@ -45,21 +71,25 @@ MALFORMED = golden_cases("malformed_specs.txt")
 def test_a_malformed_spec_is_refused_with_place_and_advice(case: str) -> None:
     text, expected = MALFORMED[case]
     with pytest.raises(InvalidInput) as refused:
-        load(text)
+        load_files(files_of(text))
     assert str(refused.value) == f"The environment 'train' cannot be used\n{expected}"
     assert refused.value.exit_code == 6
 
 
-def test_there_are_at_least_60_malformed_specs_and_each_fault_has_a_place() -> None:
-    assert len(MALFORMED) >= 60
+def test_there_are_at_least_150_malformed_specs_and_each_fault_has_a_place() -> None:
+    assert len(MALFORMED) >= 150
+    assert len({text for text, _ in MALFORMED.values()}) == len(MALFORMED)
     for text, expected in MALFORMED.values():
+        files = {posixpath.join("environments/train", k): v for k, v in files_of(text).items()}
         for line in expected.splitlines():
-            if not line.startswith("    "):
-                place = re.match(rf"{re.escape(PATH)}(?::(\d+):(\d+))?: \S", line)
-                assert place, line
-                if place[1]:
-                    assert 1 <= int(place[1]) <= text.count("\n")
-                    assert 1 <= int(place[2]) <= len(text.splitlines()[int(place[1]) - 1]) + 1
+            if line.startswith("    "):
+                continue
+            place = re.match(r"(environments/train/[^:]+)(?::(\d+):(\d+))?: \S", line)
+            assert place, line
+            if place[2]:
+                # Where a file is no UTF-8, what stands before the place is.
+                lines = files[place[1]].decode("utf-8", "replace").split("\n")
+                assert 1 <= int(place[3]) <= len(lines[int(place[2]) - 1]) + 1, line
 
 
 FULL = """\

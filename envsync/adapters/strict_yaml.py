@@ -93,6 +93,9 @@ def _decoded(data: bytes, path: str, faults: Faults, limits: Limits) -> str | No
             "Is it the right file?",
         )
         return None
+    if data.startswith(b"PK\x03\x04"):
+        faults.add(here, "The file is a zip archive, not a text", "Is it the right file?")
+        return None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4]:
         faults.add(here, "The file is UTF-16 or UTF-32, not UTF-8", "Save it as UTF-8.")
         return None
@@ -114,7 +117,11 @@ def _decoded(data: bytes, path: str, faults: Faults, limits: Limits) -> str | No
 def _brackets_are_few(text: str, path: str, faults: Faults, limits: Limits) -> bool:
     """Tell whether *text* can be scanned in linear time; brackets inside quotes count too."""
     if sum(map(text.count, "[]{}")) > 2 * limits.nodes:
-        faults.add(Position(file=path), f"The file has more than {limits.nodes:,} values")
+        faults.add(
+            Position(file=path),
+            f"The file has more than {limits.nodes:,} values",
+            "Is it the right file?",
+        )
         return False
     opened = 0
     for bracket in _BRACKETS.finditer(text):
@@ -170,7 +177,11 @@ class _Reader:
         where = Position(file=self._path, line=mark.line + 1, column=mark.column + 1)
         self._nodes += 1
         if self._nodes > self._limits.nodes:
-            self._faults.add(where, f"The file has more than {self._limits.nodes:,} values")
+            self._faults.add(
+                where,
+                f"The file has more than {self._limits.nodes:,} values",
+                "Is it the right file?",
+            )
             raise _Stop
         if event.anchor is not None:
             self._check_anchor(event, where)

@@ -9,11 +9,16 @@ import yaml
 from envsync.errors import Fault, Position
 from envsync.model.document import shown
 
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{\{[^}]*$")
+_OTHER = "Name a YAML file."
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{\{[^}]*$|\{%.*?%\}")
 
 
 def explain(error: yaml.YAMLError, text: str, path: str) -> Fault:
     """Return the fault that says what PyYAML's or libyaml's *error* in *text* means."""
+    if path.endswith(".toml"):
+        return Fault(
+            where=Position(file=path), message="The file is TOML, and must be YAML", hint=_OTHER
+        )
     if isinstance(error, yaml.reader.ReaderError):
         return _unprintable(error, text, path)
     if not isinstance(error, yaml.MarkedYAMLError):
@@ -60,7 +65,9 @@ def _words(error: yaml.MarkedYAMLError, source: str, column: int) -> tuple[str, 
     if placeholder := _PLACEHOLDER.search(source):
         return (
             f"{shown(placeholder[0])} is a placeholder of a template, not YAML",
-            "Fill it in, or quote it.",
+            "Fill it in, or quote it."
+            if placeholder[0].startswith("{{")
+            else "Fill the template in first.",
         )
     if rest.startswith("\t") or ("\t" in source[: len(source) - len(source.lstrip())]):
         return ("A tab cannot indent YAML", "Use spaces.")

@@ -22,6 +22,7 @@ from envsync.model.document import (
     as_texts,
     check_keys,
     described,
+    nearest,
     shown,
 )
 from envsync.model.match_spec import match_spec_problem
@@ -38,6 +39,10 @@ _ADVICE = {
     "package": "This is a lock file of conda-lock; conda_file names the file it was made from.",
     "image": "This belongs to the environment file, which names this file as 'conda_file:'.",
 }
+_PIP_LIST = (
+    "Write 'dependencies:' first; a list of pip requirements is named there, below '- pip:', as"
+    " '- -r requirements.txt'."
+)
 _NEEDS = "Write 'dependencies:' and below it '- python=3.11', for example."
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER = re.compile(r"[0-9.]+")
@@ -55,7 +60,9 @@ class CondaDraft:
 
 def read_conda_file(root: Node, faults: Faults, *, path: str | None) -> CondaDraft:
     """Read a conda environment file, or the same inline (*path* is None)."""
-    document = as_mapping(root, "A conda file", faults)
+    document = as_mapping(root, "A conda file", faults, _PIP_LIST)
+    if document is not None and _is_another(document, faults):
+        return CondaDraft(file=CondaFile(path=path))
     if document is None:
         if absent(root):
             faults.add(Position(file=root.where.file), "The file is empty", _NEEDS)
@@ -75,6 +82,31 @@ def read_conda_file(root: Node, faults: Faults, *, path: str | None) -> CondaDra
         ),
         pip=pip,
     )
+
+
+def _is_another(document: Mapping, faults: Faults) -> bool:
+    """Tell whether this is a file of another kind, and then say so and nothing more."""
+    if document.key("dependencies") is not None:
+        return False
+    for keys, kind, hint in (
+        (
+            ("image", "build", "conda_file"),
+            "an environment file",
+            "'conda_file' names another file, which has 'dependencies:'.",
+        ),
+        (
+            ("package", "metadata"),
+            "a lock file of conda-lock",
+            "'conda_file' names the file that it was made from.",
+        ),
+    ):
+        key = next((name for name, _ in document.entries if name.text in keys), None)
+        if key is not None:
+            faults.add(
+                key.where, f"{shown(key.text)} stands here: this is {kind}, not a conda file", hint
+            )
+            return True
+    return False
 
 
 def read_channels(node: Node | None, faults: Faults) -> tuple[str, ...]:
@@ -125,6 +157,9 @@ def _dependencies(document: Mapping, faults: Faults) -> tuple[tuple[str, ...], t
     node = document.get("dependencies")
     if node is None or absent(node) or (isinstance(node, Sequence) and not node.items):
         key = document.key("dependencies")
+        unknown = [name.text for name, _ in document.entries if name.text not in KEYS]
+        if key is None and any(nearest(text, KEYS) == "dependencies" for text in unknown):
+            return (), ()  # told of already, as a key that is not known
         faults.add(
             key.where if key else document.where,
             "The conda file lists no dependencies",

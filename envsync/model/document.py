@@ -131,12 +131,14 @@ def as_text(node: Node | None, what: str, faults: Faults) -> Scalar | None:
     return node
 
 
-def as_mapping(node: Node | None, what: str, faults: Faults) -> Mapping | None:
+def as_mapping(node: Node | None, what: str, faults: Faults, hint: str = "") -> Mapping | None:
     """Return *node* when it is a map; None when absent, or with a fault."""
     if node is None or absent(node):
         return None
     if not isinstance(node, Mapping):
-        faults.add(node.where, f"{what} is {described(node)}; it must be a map of 'key: value'")
+        faults.add(
+            node.where, f"{what} is {described(node)}; it must be a map of 'key: value'", hint
+        )
         return None
     return node
 

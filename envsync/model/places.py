@@ -34,7 +34,7 @@ def within(folder: str, path: str) -> str:
     a `Tree` does not follow them out. Raises BadPath.
     """
     if not path.strip():
-        raise BadPath("is empty")
+        raise BadPath("is empty", "Name a file or a folder of the repository.")
     if not path.isprintable():
         raise BadPath("has a character in it that cannot be printed")
     if path.startswith(("/", "~")) or _DRIVE.match(path) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from envsync.model.conda_file_reader import read_variables
+from envsync.model.config_reader import KEYS as CONFIG_KEYS
 from envsync.model.config_reader import read_platforms
 from envsync.model.document import (
     Faults,
@@ -23,6 +24,7 @@ from envsync.model.spec import InferenceConfig, Route, Settings
 
 SETTINGS_KEYS = ("platforms", "virtual_packages", "environment_variables", "user")
 _ADVICE = {"variables": "Write 'environment_variables:'."}
+_OF_ALL = "It is a setting of the whole repository: write it in envsync.yaml."
 ROUTES = ("liveness_route", "readiness_route", "scoring_route")
 _ID = r"(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})"
 _USER = re.compile(rf"{_ID}(?::{_ID})?")
@@ -60,11 +62,19 @@ def _route(config: Mapping, name: str, faults: Faults) -> Route | None:
     check_keys(mapping, ("port", "path"), f"'{name}'", faults, {})
     for key in ("port", "path"):
         if absent(mapping.get(key)):
-            faults.add(mapping.where, f"'{name}' has no '{key}'")
+            faults.add(
+                mapping.where,
+                f"'{name}' has no '{key}'",
+                "Write {port: 5001, path: /}, for example.",
+            )
     port = as_whole_number(mapping.get("port"), "'port'", faults, low=1, high=65535)
     path = as_text(mapping.get("path"), "'path'", faults)
     if path is not None and not re.fullmatch(r"/[!-~]*", path.text):
-        faults.add(path.where, f"{shown(path.text)} is not the path of a route", "Start with '/'.")
+        faults.add(
+            path.where,
+            f"{shown(path.text)} is not the path of a route",
+            "Write it as it stands in a URL after the host: '/' first, without spaces.",
+        )
         return None
     return Route(port=port, path=path.text) if port is not None and path is not None else None
 
@@ -74,7 +84,8 @@ def read_settings(node: Node | None, faults: Faults) -> Settings:
     mapping = as_mapping(node, "'envsync'", faults)
     if mapping is None:
         return Settings()
-    check_keys(mapping, SETTINGS_KEYS, "'envsync'", faults, _ADVICE)
+    advice = {**dict.fromkeys(CONFIG_KEYS, _OF_ALL), **_ADVICE}
+    check_keys(mapping, SETTINGS_KEYS, "'envsync'", faults, advice)
     return Settings(
         platforms=read_platforms(mapping.get("platforms"), faults),
         virtual_packages=_virtual_packages(mapping.get("virtual_packages"), faults),
@@ -113,7 +124,7 @@ def _user(node: Node | None, faults: Faults) -> str:
         faults.add(
             text.where,
             f"{shown(text.text)} is not a user",
-            "Write a name or number, and a group if needed: 1000 or app:app.",
+            "Write a name in lower case or a number, and a group if needed: app:app or 1000.",
         )
         return ""
     return text.text

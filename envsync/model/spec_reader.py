@@ -24,6 +24,7 @@ from envsync.model.document import (
     as_text,
     as_text_map,
     check_keys,
+    nearest,
     shown,
 )
 from envsync.model.names import CURATED_PREFIXES, is_name, is_version
@@ -42,12 +43,28 @@ KEYS = (
     "inference_config", "datastore", "properties", "envsync",
 )  # fmt: skip
 BUILD_KEYS = ("path", "dockerfile_path")
+_PACKAGES = "Write packages into a conda file, and name it as 'conda_file:'."
+_OF_BUILD = "Write 'build:' and below it 'path:' and 'dockerfile_path:'."
 _ADVICE = {
     "conda": "Write 'conda_file:'.",
-    "dockerfile": "Write 'build:' and below it 'path:' and 'dockerfile_path:'.",
+    "python": _PACKAGES,
+    "pip": _PACKAGES,
+    "packages": _PACKAGES,
+    "requirements": _PACKAGES,
+    "dockerfile_path": _OF_BUILD,
+    "path": _OF_BUILD,
+    "base_image": "Write 'image:'.",
+    "env": "Write it under 'envsync:', as 'environment_variables:'.",
+    "variables": "Write it under 'envsync:', as 'environment_variables:'.",
+    "command": "It belongs to a job, which names this environment.",
+    "type": "It says nothing here; remove it.",
+    "label": "The only label is latest, and envsync sets it; remove it.",
+    "dockerfile": _OF_BUILD,
     "docker": "Write 'image:' for a base image, or 'build:' for a Dockerfile.",
     **{key: f"Write it under 'envsync:', as '{key}:'." for key in SETTINGS_KEYS},
 }
+_MEANS_A_KIND = frozenset({"dockerfile", "dockerfile_path", "docker", "base_image"})
+_EXAMPLE = "Write 'image: ubuntu:24.04', for example; after the ':' of a key stands a space."
 _GIT_CONTEXT = re.compile(r"(?:https?|git|ssh)://\S+|git@[^\s:]+:\S+")
 
 
@@ -71,7 +88,7 @@ def read_spec(root: Node, faults: Faults, *, path: str, name: str | None) -> Spe
     *name* is that of the environment's folder, which the file must agree with; None takes the
     file's word, and a file without a name is an anonymous environment with the name ''.
     """
-    document = as_mapping(root, "An environment file", faults)
+    document = as_mapping(root, "An environment file", faults, _EXAMPLE)
     if document is None:
         if absent(root):
             faults.add(Position(file=path), "The file is empty", "It needs 'image:' or 'build:'.")
@@ -195,6 +212,20 @@ def _image(node: Node | None, faults: Faults) -> str | None:
     image = text.text.strip()
     if image == SCRATCH:
         return image
+    if not image:
+        faults.add(
+            text.where,
+            "'image' is empty",
+            "Write 'image: scratch' for no base image, or 'image: ubuntu:24.04' for one.",
+        )
+        return None
+    if image.startswith(("./", "../", "/", "~")) or image == "Dockerfile":
+        faults.add(
+            text.where,
+            f"{shown(image)} is a path, not an image",
+            "For a Dockerfile write 'build:' and below it 'path:', the folder that it is in.",
+        )
+        return None
     if left := placeholder(image):
         faults.add(text.where, f"{shown(left)} is a placeholder of a template", "Fill it in first.")
         return None
@@ -232,7 +263,7 @@ def _check_kind(document: Mapping, faults: Faults) -> None:
             "'conda_file' needs an 'image' to build on",
             "Write 'image: scratch' for none, or a base such as 'image: debian:12-slim'.",
         )
-    elif not has_image and not has_build:
+    elif not has_image and not has_build and not _means_a_kind(document):
         key = image or build
         faults.add(
             key.where if key else document.where,
@@ -253,6 +284,15 @@ def _check_kind(document: Mapping, faults: Faults) -> None:
             "'conda_file' cannot stand beside 'build'",
             "Install the packages in the Dockerfile, or use 'image' instead of 'build'.",
         )
+
+
+def _means_a_kind(document: Mapping) -> bool:
+    """Tell whether a key that is not known stands for ``image`` or ``build``: told of already."""
+    unknown = [key.text for key, _ in document.entries if key.text not in KEYS]
+    return any(
+        text in _MEANS_A_KIND or (text not in _ADVICE and nearest(text, KEYS) in {"image", "build"})
+        for text in unknown
+    )
 
 
 def _check_settings(document: Mapping, faults: Faults) -> None:
@@ -299,7 +339,12 @@ def _path(node: Node | None, what: str, of: str, faults: Faults) -> str:
 
 
 def _build(node: Node | None, path: str, faults: Faults) -> BuildContext | None:
-    mapping = as_mapping(node, "'build'", faults)
+    mapping = as_mapping(
+        node,
+        "'build'",
+        faults,
+        "Write 'build:' and below it 'path: docker', the folder of the Dockerfile.",
+    )
     if mapping is None:
         return None
     check_keys(
@@ -307,7 +352,11 @@ def _build(node: Node | None, path: str, faults: Faults) -> BuildContext | None:
         BUILD_KEYS,
         "'build'",
         faults,
-        {"local_path": "Write 'path:'.", "dockerfile": "Write 'dockerfile_path:'."},
+        {
+            "local_path": "Write 'path:'.",
+            "dockerfile": "Write 'dockerfile_path:', the file's place in the folder.",
+            "image": "A build has its base image in the Dockerfile, after FROM.",
+        },
     )
     context = mapping.get("path")
     if absent(context):

@@ -181,7 +181,11 @@ def _document(
         return parse(data, path, faults)
     if len(faults) == before:
         folder, name = posixpath.split(path)
-        near = difflib.get_close_matches(name, tree.list(folder), n=1)
+        listed = tree.list(folder)
+        if f"{name}/" in listed:
+            faults.add(named_at, f"{path} is a folder", "Name the file in it.")
+            return None
+        near = difflib.get_close_matches(name, [n for n in listed if not n.endswith("/")], n=1)
         faults.add(
             named_at,
             f"There is no file {path} in {tree.label}",
@@ -225,7 +229,11 @@ def _check_build(tree: Tree, draft: SpecDraft, faults: Faults) -> None:
     before = len(faults)
     data = _read(tree, path, named_at, faults)
     if data is not None and len(data) > DOCKERFILE_LIMIT:
-        faults.add(named_at, f"{path} has {len(data):,} bytes; a Dockerfile has at most 1 MB")
+        faults.add(
+            named_at,
+            f"{path} has {len(data):,} bytes; a Dockerfile has at most {DOCKERFILE_LIMIT:,}",
+            "Is it the right file? What an image needs can be copied with COPY.",
+        )
     if data is None and len(faults) == before:
         faults.add(
             named_at,

@@ -115,7 +115,7 @@ def test_the_digest_decides_when_there_is_a_tag_too() -> None:
     ("text", "words"),
     [
         ("https://ghcr.io/a/b", "Write ghcr.io/a/b."),
-        ("ghcr.io/Team/Image:1", "Write team/image."),
+        ("ghcr.io/Team/Image:1", "Write team/image instead of Team/Image."),
         ("ubuntu:", "a tag has"),
         ("ubuntu:-x", "a tag has"),
         ("ubuntu@sha256:abc", "64 hexadecimal"),
@@ -193,7 +193,7 @@ def test_a_registry_location_names_the_repository_of_an_environment() -> None:
         ("team/envs", "docker.io/team/envs"),
         ("https://ghcr.io/team", "Write ghcr.io/team."),
         ("ghcr.io/team:1", "tag or digest"),
-        ("ghcr.io/Team", "Write team."),
+        ("ghcr.io/Team", "Write team instead of Team."),
         (f"ghcr.io/team@{DIGEST}", "tag or digest"),
     ],
 )
