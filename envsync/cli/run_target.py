@@ -13,7 +13,7 @@ from envsync.errors import InvalidInput
 from envsync.model.config import Config
 from envsync.model.document import Faults
 from envsync.model.record import Record
-from envsync.model.reference import parse_environment_reference
+from envsync.model.reference import parse_environment_argument
 from envsync.oci.descriptor import is_digest
 from envsync.operations.anonymous import REPOSITORY, recall_anonymous, resolve_anonymous
 from envsync.operations.load import load_config, load_spec
@@ -28,8 +28,7 @@ def find(session: Session, reference: str, platform: str, shown: Progress) -> Pl
         return _by_digest(session, reference)
     if reference.endswith((".yaml", ".yml")) and not reference.startswith("azureml:"):
         return _inline(session, reference, platform, shown)
-    wanted = reference if any(c in reference for c in ":@") else f"{reference}@latest"
-    parsed = parse_environment_reference(wanted)
+    parsed = parse_environment_argument(reference)
     config, past = _past(session)
     return _recorded(session, config, past, past.find(parsed))
 

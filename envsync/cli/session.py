@@ -169,6 +169,7 @@ class Session:
         """Return all records, and a warning when only those known locally could be read."""
         from envsync.adapters.worktree import WorkTree
         from envsync.model.reading import Present
+        from envsync.operations.lifecycles import load_lifecycles
         from envsync.operations.load import environment_names
         from envsync.operations.look import Past
 
@@ -180,8 +181,17 @@ class Session:
             records = git.known_records().records
             reason = getattr(read, "reason", "absent")
             warning = f"these are the records known here; {reason}"
-        names = environment_names(WorkTree(self.root))
-        past = Past(git=git, readers=self.readers(), records=records, names=names)
+        tree, readers = WorkTree(self.root), self.readers()
+        past = Past(
+            git=git,
+            readers=readers,
+            records=records,
+            names=environment_names(tree),
+            lifecycles=load_lifecycles(tree, readers.parse),
+            own=frozenset(
+                name for name, place in config.registries.items() if place == config.registry
+            ),
+        )
         return past, warning
 
     def workshop(self, config: Config, progress: Progress, jobs: int) -> Workshop:

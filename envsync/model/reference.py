@@ -20,6 +20,7 @@ DOCKER_HUB_HOST = "registry-1.docker.io"
 """Docker Hub as it is asked."""
 
 _HUB_NAMES = frozenset({DOCKER_HUB, DOCKER_HUB_HOST, "index.docker.io"})
+_PREFIX = "azureml:"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{{1,5}}))?")
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
@@ -124,7 +125,7 @@ def parse_image_reference(text: str) -> ImageReference:
         return InvalidInput(f"{text!r} is not an image reference", detail=detail, hint=hint)
 
     _refuse_address(text, refuse)
-    if text.startswith("azureml:"):
+    if text.startswith(_PREFIX):
         raise refuse(
             "It refers to an environment, and an image is needed here.",
             "Write an image such as ubuntu:22.04 or mcr.microsoft.com/azureml/minimal:latest.",
@@ -176,7 +177,7 @@ def parse_environment_reference(text: str) -> EnvironmentReference:
         registry, name = match["registry"], match["name"]
         separator, value = (":" if match["kind"] == "versions" else "@"), match["value"]
     else:
-        bare = text.removeprefix("azureml:")
+        bare = text.removeprefix(_PREFIX)
         found = re.search("[:@]", bare)
         if found is None:
             raise refuse("It says neither a version nor latest.")
@@ -203,8 +204,8 @@ def parse_environment_argument(text: str) -> EnvironmentReference:
 
     It is a reference, or a name alone, which means the name's latest version. Raises InvalidInput.
     """
-    bare = text if "://" in text else text.removeprefix("azureml:")
-    if is_name(bare):
+    bare = text.removeprefix(_PREFIX)
+    if is_plain(text):
         return EnvironmentReference(name=bare, version=None)
     if not any(mark in bare for mark in ":@/"):
         raise InvalidInput(
@@ -214,6 +215,11 @@ def parse_environment_argument(text: str) -> EnvironmentReference:
             hint="Write name, name:version or name@latest, such as train:3.",
         )
     return parse_environment_reference(text)
+
+
+def is_plain(text: str) -> bool:
+    """Tell whether *text* is the name of an environment alone, without version and label."""
+    return is_name(text.removeprefix(_PREFIX))
 
 
 def parse_registry_location(text: str) -> RegistryLocation:

@@ -59,6 +59,8 @@ def _text(found: Shown, every: bool) -> str:
     if found.spec.description:
         lines.append(("description", " ".join(found.spec.description.split())))
     lines += [("tag " + key, value) for key, value in sorted(found.spec.tags.items())]
+    if found.archived:
+        lines.append(("archived", "yes"))
     if found.record is not None:
         record = found.record
         lines += [
@@ -110,6 +112,7 @@ def _document(found: Shown) -> dict[str, object]:
         "kind": found.spec.kind,
         "description": found.spec.description,
         "tags": dict(found.spec.tags),
+        "archived": found.archived,
         "image": found.image,
         "version": record_document(found.record) if found.record else None,
         "base": {"image": lock.image.image, "digest": lock.image.digest} if lock else None,
