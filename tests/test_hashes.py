@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from envsync.adapters.strict_yaml import parse_document
 from envsync.model.config import Config
 from envsync.model.definition import (
+    BuildDefinition,
     Definition,
     PackageIdentity,
     PlatformDefinition,
@@ -143,8 +144,7 @@ SPEC_FIELDS: dict[str, tuple[Any, bool]] = {
     "tags": ({"a": "b"}, False),
     "image": ("docker.io/library/debian:13-slim", True),
     "conda": (dataclasses.replace(CONDA, dependencies=("python=3.12",)), True),
-    # Contexts are not hashed here: request_hash is for image and image + conda.
-    "build": (BuildContext(path="docker"), False),
+    "build": (BuildContext(path="docker"), True),
     "os_type": ("windows", True),
     "inference_config": (
         InferenceConfig(liveness_route=ROUTE, readiness_route=ROUTE, scoring_route=ROUTE),
@@ -167,6 +167,10 @@ SETTINGS_FIELDS: dict[str, tuple[Any, bool]] = {
     "virtual_packages": ({"__cuda": "11.8"}, True),
     "environment_variables": ({"MODE": "slow"}, False),
     "user": ("app", False),
+    # Only where there is a Dockerfile; tests/test_build_context.py.
+    "build_arguments": ({"A": "b"}, False),
+    "build_secrets": (("TOKEN",), False),
+    "build_timeout": (60, False),
 }
 CONFIG_FIELDS: dict[str, tuple[Any, bool]] = {
     "registry": ("ghcr.io/team", False),
@@ -382,6 +386,8 @@ IMAGE_FIELDS: dict[str, tuple[Any, bool]] = {
     "sizes": ({}, False),
     "conda_lock": ("6" * 64, False),
     "virtual_packages": ({"__glibc": "2.17"}, False),
+    # Only where there is a Dockerfile; tests/test_build_context.py.
+    "bases": ({"linux-64": {"debian:12": f"sha256:{'9' * 64}"}}, False),
 }
 LOCK_FIELDS: dict[str, tuple[Any, bool]] = {
     "image": (dataclasses.replace(LOCK.image, platforms={}), True),
@@ -493,6 +499,7 @@ DEFINITION_FIELDS: dict[str, Any] = {
     "environment_variables": {"A": "b"},
     "user": "app",
     "image_digest": "x",
+    "build": BuildDefinition(files=(), dockerfile_path="Dockerfile", dockerfile_sha256="a"),
 }
 PLATFORM_FIELDS: dict[str, Any] = {"platform": "linux-aarch64", "base_digest": "c", "packages": ()}
 

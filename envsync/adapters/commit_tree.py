@@ -6,11 +6,16 @@ import posixpath
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from envsync.errors import InvalidInput
+from envsync.ports.tree import FileKind, TreeFile
 
 _LINK_LIMIT = 16
 _LINK, _FOLDER, _SUBMODULE = "120000", "040000", "160000"
+_KINDS: dict[str, FileKind] = {"100755": "executable", _LINK: "link", _SUBMODULE: "submodule"}
+WHOLE = "."
+"""The tree itself."""
 _NO_FILES = {_FOLDER, _SUBMODULE}
 
 
@@ -50,6 +55,8 @@ class CommitTree:
 
     def identity(self, path: str) -> str:
         """Return the id of git's object, '' when there is none."""
+        if path == WHOLE:
+            return self._commit
         entry = self._followed(path)
         return "" if entry is None else entry.oid
 
@@ -72,6 +79,22 @@ class CommitTree:
         self._entries(folder)
         children = self._children[folder.split("/", 1)[0]]
         return tuple(sorted(children.get(folder.rstrip("/"), ())))
+
+    def files(self, folder: str) -> tuple[TreeFile, ...]:
+        """Return everything below *folder*, ``.`` for the tree itself, sorted by path."""
+        before = "" if folder == WHOLE else f"{folder}/"
+        return tuple(
+            TreeFile(
+                path=path.removeprefix(before),
+                kind=_KINDS.get(entry.mode, "file"),
+                read=partial(self._content, entry),
+            )
+            for path, entry in sorted(self._entries(folder).items())
+            if path.startswith(before) and entry.mode != _FOLDER
+        )
+
+    def _content(self, entry: _Entry) -> bytes:
+        return b"" if entry.mode == _SUBMODULE else self._read_blob(entry.oid)
 
     def _entries(self, path: str) -> dict[str, _Entry]:
         top = path.split("/", 1)[0]

@@ -333,6 +333,7 @@ def _image(data: bytes, file: str, faults: Faults) -> ImageLock:
         digest=texts.get("digest", ""),
         conda_lock=texts.get("conda_lock", ""),
         platforms=_base_platforms(header, faults),
+        bases=_bases(header, faults),
         virtual_packages={
             key: value.text
             for key, value in as_text_map(
@@ -354,6 +355,18 @@ def _base_platforms(header: Mapping, faults: Faults) -> dict[str, BasePlatform]:
         found[key.text] = BasePlatform(
             digest=digest, glibc=base["glibc"].text if "glibc" in base else ""
         )
+    return found
+
+
+def _bases(header: Mapping, faults: Faults) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    mapping = as_mapping(header.get("bases"), "'bases'", faults)
+    for key, value in mapping.entries if mapping else ():
+        images = as_text_map(value, f"'{key.text}'", faults)
+        found[key.text] = {image: digest.text for image, digest in images.items()}
+        for image, digest in images.items():
+            if not _DIGEST.fullmatch(digest.text):
+                faults.add(digest.where, f"The digest of {shown(image)} is {shown(digest.text)}")
     return found
 
 

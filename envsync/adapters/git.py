@@ -16,7 +16,7 @@ from pathlib import Path
 
 import git as gitpython
 
-from envsync.adapters.commit_tree import CommitTree
+from envsync.adapters.commit_tree import WHOLE, CommitTree
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
 from envsync.model.canonical import sha256_hex
 from envsync.model.reading import Present, Reading, Unknown
@@ -275,7 +275,8 @@ class GitRepository:
         return tags, missing
 
     def _list_tree(self, commit: str, path: str) -> bytes:
-        return self._must("ls-tree", "-r", "-t", "-z", "--full-tree", commit, "--", path).out
+        below = [] if path == WHOLE else ["--", path]
+        return self._must("ls-tree", "-r", "-t", "-z", "--full-tree", commit, *below).out
 
     def _read_blob(self, oid: str) -> bytes:
         with self._lock:  # one git cat-file process serves all threads, one question at a time

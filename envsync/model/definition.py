@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from envsync.model.canonical import Json, hash_json
+from envsync.model.canonical import Json, hash_json, sha256_hex
 from envsync.model.lock import Lock, LockedPackage, Manager
 from envsync.model.names import IMAGE_PLATFORMS, content_tag
 from envsync.model.spec import CondaFile, Kind, Spec
@@ -70,6 +71,50 @@ class PlatformDefinition:
         }
 
 
+Mode = Literal["file", "executable", "link"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ContextFile:
+    """One file of a build context, after the ignore files."""
+
+    path: str
+    """Relative to the context."""
+    mode: Mode
+    sha256: str
+    """Of its bytes; for a link, of where it leads."""
+
+    def document(self) -> Json:
+        """Return the file as it is hashed."""
+        return [self.path, self.mode, self.sha256]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildDefinition:
+    """What decides an image that an engine builds from a Dockerfile, as far as git can say it."""
+
+    files: tuple[ContextFile, ...]
+    dockerfile_path: str
+    dockerfile_sha256: str
+    """Of the Dockerfile itself, which counts although an ignore file may leave it out."""
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """Image as the Dockerfile names it, its variables filled in, to the digest that is used."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    """Names only: what a secret says never decides what is built."""
+
+    def document(self) -> Json:
+        """Return the build as it is hashed."""
+        return {
+            "files": [file.document() for file in sorted(self.files)],
+            "dockerfile_path": self.dockerfile_path,
+            "dockerfile": self.dockerfile_sha256,
+            "bases": dict(self.bases),
+            "arguments": dict(self.arguments),
+            "secrets": sorted(self.secrets),
+        }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
     """Everything that decides the bytes of an image."""
@@ -81,10 +126,12 @@ class Definition:
     user: str = ""
     image_digest: str = ""
     """For ``image`` environments: the digest of the image itself, which is used as it is."""
+    build: BuildDefinition | None = None
+    """For ``build`` environments, which stand on one platform and have no packages of their own."""
 
     def document(self) -> Json:
         """Return what the definition hash is taken over."""
-        return {
+        document: dict[str, Json] = {
             "kind": self.kind,
             "format": self.format,
             "platforms": {p.platform: p.document() for p in self.platforms},
@@ -92,6 +139,9 @@ class Definition:
             "user": self.user,
             "image_digest": self.image_digest,
         }
+        if self.build is not None:
+            document["build"] = self.build.document()
+        return document
 
     @property
     def hash(self) -> str:
@@ -104,8 +154,8 @@ class Definition:
         return content_tag(self.hash)
 
 
-def definition_of(spec: Spec, lock: Lock) -> Definition:
-    """Return the definition of an ``image`` or ``image + conda`` environment.
+def definition_of(spec: Spec, lock: Lock, files: tuple[ContextFile, ...] = ()) -> Definition:
+    """Return the definition of an environment; *files* are those of its build context.
 
     Platforms that no image can be made for (osx, win) stay in the lock and do not count.
     The lock must cover the spec's platforms; checking that is `envsync.planning.freshness`.
@@ -114,6 +164,26 @@ def definition_of(spec: Spec, lock: Lock) -> Definition:
         return Definition(
             kind="image",
             image_digest=lock.image.digest,
+        )
+    if spec.build is not None:
+        return Definition(
+            kind="build",
+            platforms=tuple(
+                PlatformDefinition(platform=platform, base_digest="")
+                for platform in sorted(lock.image.bases)
+            ),
+            build=BuildDefinition(
+                files=files,
+                dockerfile_path=spec.build.dockerfile_path,
+                dockerfile_sha256=sha256_hex(spec.build.dockerfile.encode()),
+                bases={
+                    image: digest
+                    for locked in lock.image.bases.values()
+                    for image, digest in locked.items()
+                },
+                arguments=spec.settings.build_arguments,
+                secrets=spec.settings.build_secrets,
+            ),
         )
     conda = spec.conda or CondaFile()
     return Definition(

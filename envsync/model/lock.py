@@ -73,6 +73,9 @@ class ImageLock:
     """SHA-256 of the conda-lock.yml that this file was written with; '' when there is none."""
     virtual_packages: Mapping[str, str] = field(default_factory=dict)
     """Those of the spec when it was locked."""
+    bases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """For a Dockerfile: platform, then image as it is named there, to the digest of its manifest.
+    A platform without images stands here too: everything in it may come from the context."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,4 +95,4 @@ class Lock:
     @property
     def platforms(self) -> tuple[str, ...]:
         """The platforms that are locked, sorted."""
-        return tuple(sorted(self.packages or self.image.platforms))
+        return tuple(sorted(self.packages or self.image.platforms or self.image.bases))

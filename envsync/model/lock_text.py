@@ -86,12 +86,17 @@ def render_image(image: ImageLock) -> bytes:
     lines = [
         f"{_IMAGE_HEADER}format: {IMAGE_FORMAT}",
         f"request: {scalar(image.request)}",
-        f"image: {scalar(image.image)}",
+        *([] if image.bases else [f"image: {scalar(image.image)}"]),
     ]
     if image.digest:
         lines.append(f"digest: {scalar(image.digest)}")
     if image.conda_lock:
         lines.append(f"conda_lock: {scalar(image.conda_lock)}")
+    if image.bases:
+        lines.append("bases:")
+        for platform in sorted(image.bases):
+            lines += _mapping(f"  {scalar(platform)}", image.bases[platform], indent=4)
+        return ("\n".join(lines) + "\n").encode()
     lines.append("platforms:" if image.platforms else "platforms: {}")
     for platform in sorted(image.platforms):
         base = image.platforms[platform]

@@ -15,20 +15,32 @@ from envsync.model.document import (
     as_mapping,
     as_text,
     as_text_map,
+    as_texts,
     as_whole_number,
     check_keys,
     shown,
 )
 from envsync.model.names import is_name
+from envsync.model.places import carries_credentials
 from envsync.model.spec import InferenceConfig, Route, Settings
 
-SETTINGS_KEYS = ("platforms", "virtual_packages", "environment_variables", "user")
-_ADVICE = {"variables": "Write 'environment_variables:'."}
+SETTINGS_KEYS = (
+    "platforms", "virtual_packages", "environment_variables", "user",
+    "build_arguments", "build_secrets", "build_timeout",
+)  # fmt: skip
+_ADVICE = {
+    "variables": "Write 'environment_variables:'.",
+    "build_args": "Write 'build_arguments:'.",
+    "args": "Write 'build_arguments:'.",
+    "secrets": "Write 'build_secrets:'.",
+}
 _OF_ALL = "It is a setting of the whole repository: write it in envsync.yaml."
 ROUTES = ("liveness_route", "readiness_route", "scoring_route")
 _ID = r"(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})"
 _USER = re.compile(rf"{_ID}(?::{_ID})?")
 _VIRTUAL = re.compile(r"__[a-z0-9_-]+")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DAY = 24 * 60 * 60
 _VIRTUAL_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.+-]*")
 
 
@@ -93,7 +105,78 @@ def read_settings(node: Node | None, faults: Faults) -> Settings:
             mapping.get("environment_variables"), "'environment_variables'", faults
         ),
         user=_user(mapping.get("user"), faults),
+        build_arguments=_build_arguments(mapping.get("build_arguments"), faults),
+        build_secrets=_build_secrets(mapping, faults),
+        build_timeout=as_whole_number(
+            mapping.get("build_timeout"), "'build_timeout'", faults, low=1, high=_DAY
+        )
+        or Settings().build_timeout,
     )
+
+
+def check_settings(document: Mapping, faults: Faults) -> None:
+    """Note settings that mean nothing in an environment of this kind."""
+    settings = document.get("envsync")
+    if not isinstance(settings, Mapping):
+        return
+    dockerfile = not absent(document.get("build"))
+    for key in ("build_arguments", "build_secrets", "build_timeout"):
+        if not dockerfile and (found := settings.key(key)) is not None:
+            faults.add(
+                found.where,
+                f"{shown(key)} has no effect here: there is no 'build'",
+                "It is for environments that are built from a Dockerfile.",
+            )
+    if not absent(document.get("conda_file")):
+        return
+    for key in ("virtual_packages", "environment_variables", "user"):
+        if (found := settings.key(key)) is not None:
+            faults.add(
+                found.where,
+                f"{shown(key)} has no effect here: envsync installs nothing into this image",
+                "Write it into the Dockerfile."
+                if dockerfile
+                else "Add 'conda_file:' to build an image on top of this one.",
+            )
+
+
+def _build_arguments(node: Node | None, faults: Faults) -> dict[str, str]:
+    found = {}
+    for name, value in as_text_map(node, "'build_arguments'", faults).items():
+        if not _VARIABLE.fullmatch(name):
+            faults.add(value.where, f"{shown(name)} is not the name of an ARG")
+        elif value.is_null:
+            faults.add(
+                value.where,
+                f"{name} has no value",
+                "An argument's value decides what is built, so it stands in the spec.",
+            )
+        elif carries_credentials(value.text):
+            faults.add(
+                value.where,
+                f"{name} holds a user, a password or a token",
+                "Arguments stand in the image's history. Name a variable in 'build_secrets:'.",
+            )
+        else:
+            found[name] = value.text
+    return found
+
+
+def _build_secrets(settings: Mapping, faults: Faults) -> tuple[str, ...]:
+    names: list[str] = []
+    arguments = as_mapping(settings.get("build_arguments"), "'build_arguments'", Faults())
+    for item in as_texts(settings.get("build_secrets"), "'build_secrets'", faults):
+        if not _VARIABLE.fullmatch(item.text):
+            faults.add(
+                item.where,
+                f"{shown(item.text)} is not the name of a variable",
+                "Name the environment variable; its value never stands in a file.",
+            )
+        elif arguments is not None and arguments.get(item.text) is not None:
+            faults.add(item.where, f"{item.text} is an argument already; it cannot be a secret")
+        elif item.text not in names:
+            names.append(item.text)
+    return tuple(sorted(names))
 
 
 def _virtual_packages(node: Node | None, faults: Faults) -> dict[str, str]:

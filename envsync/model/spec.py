@@ -5,6 +5,7 @@ Reading YAML into these values, with faults and positions, is `envsync.model.spe
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -46,6 +47,18 @@ class BuildContext:
 
     path: str
     dockerfile_path: str = "Dockerfile"
+    dockerfile: str = ""
+    """The Dockerfile's text; '' where the context is a URL, and before the file is read."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether the context is a URL, and not a folder of the repository."""
+        return "://" in self.path or self.path.startswith("git@")
+
+    @property
+    def file(self) -> str:
+        """Repository-relative path of the Dockerfile."""
+        return posixpath.normpath(posixpath.join(self.path, self.dockerfile_path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,12 @@ class Settings:
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     """``USER`` of the image; empty keeps the base image's."""
+    build_arguments: Mapping[str, str] = field(default_factory=dict)
+    """Values of the Dockerfile's ``ARG``; they stand in the image's history, so no secrets."""
+    build_secrets: tuple[str, ...] = ()
+    """Variables of the machine that builds, which ``RUN --mount=type=secret`` may read."""
+    build_timeout: int = 3600
+    """Seconds after which building from a Dockerfile is stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

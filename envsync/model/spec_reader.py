@@ -30,7 +30,12 @@ from envsync.model.document import (
 from envsync.model.names import CURATED_PREFIXES, is_name, is_version
 from envsync.model.places import BadPath, carries_credentials, carries_login, placeholder, within
 from envsync.model.reference import parse_image_reference
-from envsync.model.settings_reader import SETTINGS_KEYS, read_inference_config, read_settings
+from envsync.model.settings_reader import (
+    SETTINGS_KEYS,
+    check_settings,
+    read_inference_config,
+    read_settings,
+)
 from envsync.model.spec import (
     SCRATCH,
     BuildContext,
@@ -103,7 +108,7 @@ def read_spec(root: Node, faults: Faults, *, path: str, name: str | None) -> Spe
     build = _build(document.get("build"), path, faults)
     settings = read_settings(document.get("envsync"), faults)
     _check_kind(document, faults)
-    _check_settings(document, faults)
+    check_settings(document, faults)
     conda, conda_path = _conda(document, path, faults)
     named = document.get("conda_file") or document.get("build")
     return SpecDraft(
@@ -293,23 +298,6 @@ def _means_a_kind(document: Mapping) -> bool:
         text in _MEANS_A_KIND or (text not in _ADVICE and nearest(text, KEYS) in {"image", "build"})
         for text in unknown
     )
-
-
-def _check_settings(document: Mapping, faults: Faults) -> None:
-    """Settings that only mean something where envsync itself builds the image."""
-    settings = document.get("envsync")
-    if not isinstance(settings, Mapping) or not absent(document.get("conda_file")):
-        return
-    dockerfile = not absent(document.get("build"))
-    for key in ("virtual_packages", "environment_variables", "user"):
-        if (found := settings.key(key)) is not None:
-            faults.add(
-                found.where,
-                f"{shown(key)} has no effect here: envsync installs nothing into this image",
-                "Write it into the Dockerfile."
-                if dockerfile
-                else "Add 'conda_file:' to build an image on top of this one.",
-            )
 
 
 def _conda(document: Mapping, path: str, faults: Faults) -> tuple[CondaDraft | None, str]:

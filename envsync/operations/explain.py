@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from envsync.errors import EnvsyncError
-from envsync.model.definition import Definition, definition_of
+from envsync.model.definition import Definition
 from envsync.model.lock import Lock
 from envsync.model.package_changes import direct_names, package_changes
 from envsync.model.record import Record
+from envsync.operations.contexts import define
 from envsync.operations.load import load_environment
 from envsync.operations.readers import Readers, read_lock
 from envsync.operations.resolve import Resolved
@@ -61,6 +62,6 @@ def _before(
         tree = git.tree(record.commit)
         spec = load_environment(tree, readers.parse, record.name)
         lock = read_lock(tree, readers.parse_lock, record.name)
+        return (define(tree, spec, lock), lock) if lock is not None else None
     except EnvsyncError:
         return None
-    return (definition_of(spec, lock), lock) if lock is not None else None

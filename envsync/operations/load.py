@@ -12,10 +12,10 @@ from envsync.errors import Fault, InvalidInput, Position
 from envsync.model.conda_file_reader import CondaDraft, read_conda_file
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, Config
 from envsync.model.config_reader import read_config
+from envsync.model.dockerfile import uses
 from envsync.model.document import Faults, Node, shown
 from envsync.model.names import is_name
-from envsync.model.places import is_url
-from envsync.model.spec import CondaFile, Spec
+from envsync.model.spec import BuildContext, CondaFile, Spec
 from envsync.model.spec_reader import SpecDraft, read_spec, reserved
 from envsync.ports.documents import ParseDocument
 from envsync.ports.tree import Tree
@@ -153,8 +153,8 @@ def load_spec(tree: Tree, parse: ParseDocument, path: str, *, name: str | None) 
         faults.check(_summary(name or path))
         raise AssertionError("a document that does not parse has a fault")
     draft = read_spec(root, faults, path=path, name=name)
-    spec = replace(draft.spec, conda=_conda(tree, parse, draft, faults))
-    _check_build(tree, draft, faults)
+    conda = _conda(tree, parse, draft, faults)
+    spec = replace(draft.spec, conda=conda, build=_build(tree, draft, faults))
     faults.check(_summary(name or path))
     return spec
 
@@ -219,13 +219,13 @@ def _conda(tree: Tree, parse: ParseDocument, draft: SpecDraft, faults: Faults) -
     )
 
 
-def _check_build(tree: Tree, draft: SpecDraft, faults: Faults) -> None:
-    """A build context of the repository has its Dockerfile."""
+def _build(tree: Tree, draft: SpecDraft, faults: Faults) -> BuildContext | None:
+    """Read the Dockerfile that a build context of the repository has."""
     build = draft.spec.build
-    if build is None or is_url(build.path) or build.path.startswith("git@"):
-        return
+    if build is None or build.remote:
+        return build
     named_at = draft.named_at or Position(file=draft.spec.path)
-    path = posixpath.normpath(posixpath.join(build.path, build.dockerfile_path))
+    path = build.file
     before = len(faults)
     data = _read(tree, path, named_at, faults)
     if data is not None and len(data) > DOCKERFILE_LIMIT:
@@ -240,3 +240,12 @@ def _check_build(tree: Tree, draft: SpecDraft, faults: Faults) -> None:
             f"There is no file {path} in {tree.label}",
             "'path' is the folder of the build context, 'dockerfile_path' a file in it.",
         )
+    if data is None:
+        return build
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        faults.add(named_at, f"{path} is not UTF-8 text (byte {error.start})")
+        return build
+    uses(text, draft.spec.settings.build_arguments, path, faults)
+    return replace(build, dockerfile=text)

@@ -51,7 +51,8 @@ def lock_environments(
     works = []
     for spec in sorted(specs, key=lambda spec: spec.name):
         old, why = states[spec.name]
-        if spec.kind == "build" or (not why and not _chosen(choices, old)):
+        remote = spec.build is not None and spec.build.remote
+        if remote or (not why and not _chosen(choices, old)):
             outcomes[spec.name] = LockOutcome(name=spec.name, outcome="fresh")
         else:
             works.append(_work(spec, old, why, rules.config))
@@ -68,8 +69,6 @@ def lock_environments(
 def _state(
     spec: Spec, tree: Tree, parse: ParseLock, rules: LockRules
 ) -> tuple[Lock | None, tuple[Stale, ...]]:
-    if spec.kind == "build":
-        return None, ()
     try:
         lock = _read(spec.name, tree, parse)
     except InvalidInput as error:
@@ -125,7 +124,7 @@ def _work(spec: Spec, old: Lock | None, why: tuple[Stale, ...], config: Config) 
 
 def _take_from_twins(works: Sequence[LockWork], tree: Tree, parse: ParseLock) -> None:
     """Take over what another environment's lock says for the same request."""
-    wanted = {work.request: work for work in works if not work.packages}
+    wanted = {work.request: work for work in works if not work.packages and not work.images}
     for entry in tree.list(LOCKS):
         name = entry.removesuffix("/")
         image = tree.read(f"{LOCKS}/{name}/{IMAGE_FILE}") if entry.endswith("/") else None
@@ -159,6 +158,12 @@ def _solve(
             work.share(leader)
 
 
+def _base_of(lock: Lock) -> str:
+    """Return the base's digest; of a Dockerfile, that of its first image."""
+    images = [digest for images in lock.image.bases.values() for digest in images.values()]
+    return lock.image.digest or (images[0] if images else "")
+
+
 def _finish(work: LockWork, tools: LockTools, files: dict[str, LockFiles]) -> LockOutcome:
     name, old = work.spec.name, work.old
     try:
@@ -168,7 +173,7 @@ def _finish(work: LockWork, tools: LockTools, files: dict[str, LockFiles]) -> Lo
     except EnvsyncError as error:
         tools.progress.done(name, "failed")
         return LockOutcome(name=name, outcome="failed", why=work.why, error=error)
-    digests = old.image.digest if old else "", lock.image.digest
+    digests = _base_of(old) if old else "", _base_of(lock)
     wrote = old is None or lock.sha256 != old.sha256
     if wrote:
         tools.progress.done(name, "locked")

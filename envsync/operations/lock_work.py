@@ -19,6 +19,7 @@ from envsync.model.pypi_names import provided
 from envsync.model.spec import SCRATCH, CondaFile, Spec
 from envsync.model.virtual_packages import virtual_packages
 from envsync.operations.base_images import Base, resolve_base
+from envsync.operations.lock_images import locked_images
 from envsync.planning.freshness import LockRules, Stale
 from envsync.ports.bases import FindGlibc, OpenRegistry
 from envsync.ports.locks import ContentHashes, LockFiles, ParseLock, WriteLocks
@@ -70,6 +71,8 @@ class LockWork:
     platforms: tuple[str, ...]
     base: Base = field(default_factory=Base)
     packages: dict[str, tuple[LockedPackage, ...]] = field(default_factory=dict)
+    images: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Those that a Dockerfile names, by platform."""
     channels: tuple[str, ...] = ()
     sizes: dict[str, int] = field(default_factory=dict)
     source: str = ""
@@ -97,12 +100,14 @@ class LockWork:
         """Take over what *lock* has for the platforms of this environment."""
         self.packages = {p: lock.packages[p] for p in self.platforms if p in lock.packages}
         self.sizes = dict(lock.image.sizes)
+        self.images = {p: dict(images) for p, images in lock.image.bases.items()}
         found = {p: lock.image.platforms[p] for p in self.based if p in lock.image.platforms}
         self.base = Base(digest=lock.image.digest, platforms=found)
 
     def share(self, leader: LockWork) -> None:
         """Take over everything that was found out for the same request."""
         self.base, self.packages, self.sizes = leader.base, leader.packages, leader.sizes
+        self.images = leader.images
         self.warnings, self.error = leader.warnings, leader.error
         self.source = leader.source or leader.spec.name
 
@@ -156,6 +161,7 @@ def lock_files(work: LockWork, content_hashes: ContentHashes) -> tuple[Lock, Loc
             image=work.spec.image or "",
             digest=work.base.digest,
             platforms=work.base.platforms,
+            bases=work.images,
             virtual_packages=work.spec.settings.virtual_packages,
             sizes={file: size for file, size in work.sizes.items() if file in files},
         ),
@@ -187,6 +193,11 @@ def _resolve_base(work: LockWork, tools: LockTools, choices: LockChoices) -> Non
                 detail=f"{spec.path}: images with conda packages are made for linux only",
                 hint="Use the image as it is, without `conda_file`, or `os_type: linux`.",
             )
+        if spec.build is not None:
+            locked = work.images or (old.image.bases if old else {})
+            kept = {} if choices.upgrade else locked
+            tools.progress.step(spec.name, f"resolving the images of {spec.build.file}")
+            work.images = locked_images(spec, work.platforms, kept, tools.open_registry)
         if not work.based:
             return
         # A tag that has moved is no reason to lock again; only an upgrade follows it.

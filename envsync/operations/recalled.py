@@ -8,7 +8,7 @@ holds for exactly the trees in which these files are the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import get_args
 
@@ -16,7 +16,7 @@ from envsync.errors import InvalidInput
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LOCKS
 from envsync.model.spec import Kind
 from envsync.planning.states import Desired
-from envsync.ports.tree import CommittedTree
+from envsync.ports.tree import CommittedTree, TreeFile
 
 _FIELDS = {field.name for field in fields(Desired)}
 _TYPES = {"format": int, "copied": bool}
@@ -45,6 +45,11 @@ class Traced:
         """Return the names directly in *folder*, folders with a trailing slash, sorted."""
         self.seen[folder] = self._tree.identity(folder)
         return self._tree.list(folder)
+
+    def files(self, folder: str) -> Iterable[TreeFile]:
+        """Return everything below *folder*, sorted by path."""
+        self.seen[folder] = self._tree.identity(folder)
+        return self._tree.files(folder)
 
 
 def key_of(tree: CommittedTree, place: str, name: str) -> str:

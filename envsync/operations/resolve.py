@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 from envsync.errors import InvalidInput
 from envsync.model.config import Config
-from envsync.model.definition import Definition, definition_of
+from envsync.model.definition import Definition
 from envsync.model.lock import Lock
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.request import request_hash
 from envsync.model.spec import Spec
+from envsync.operations.contexts import check_buildable, define
 from envsync.operations.load import load_environment
 from envsync.operations.readers import Readers, read_lock
-from envsync.planning.freshness import LockRules, freshness
+from envsync.planning.freshness import LockRules, freshness, wanted_platforms
 from envsync.planning.states import Blocked, Desired
-from envsync.ports.tree import Tree
+from envsync.ports.tree import ContextTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class Resolved:
     lock: Lock
 
 
-def resolve(tree: Tree, readers: Readers, config: Config, name: str) -> Resolved | Blocked:
+def resolve(tree: ContextTree, readers: Readers, config: Config, name: str) -> Resolved | Blocked:
     """Read what *tree* says about environment *name*."""
     try:
         spec = load_environment(tree, readers.parse, name)
@@ -42,11 +43,14 @@ def resolve(tree: Tree, readers: Readers, config: Config, name: str) -> Resolved
             detail="\n".join(map(str, error.faults)) or error.summary,
             hint=error.hint,
         )
-    if spec.kind == "build":
+    try:
+        check_buildable(spec, wanted_platforms(spec, config))
+    except InvalidInput as error:
         return Blocked(
             name=name,
-            reason="kind_unsupported",
-            detail=f"{spec.path} has a build context; this version builds conda environments only",
+            reason="spec_invalid",
+            detail=f"{error.summary}\n{error.detail}",
+            hint=error.hint,
         )
     relock = f"Lock it and commit the lock:\n    envsync lock {name}"
     try:
@@ -67,7 +71,10 @@ def resolve(tree: Tree, readers: Readers, config: Config, name: str) -> Resolved
     if spec.kind == "image" and not lock.image.digest:
         detail = f"{spec.path} has neither an image to take nor packages to put into one"
         return Blocked(name=name, reason="spec_invalid", detail=detail)
-    definition = definition_of(spec, lock)
+    try:
+        definition = define(tree, spec, lock)
+    except InvalidInput as error:
+        return Blocked(name=name, reason="spec_invalid", detail=str(error))
     if spec.kind == "conda" and not definition.platforms:
         return Blocked(
             name=name,
@@ -80,12 +87,12 @@ def resolve(tree: Tree, readers: Readers, config: Config, name: str) -> Resolved
         kind=spec.kind,
         definition_hash=definition.hash,
         format=definition.format,
-        request=request_hash(spec, config),
+        request=request_hash(spec, config, definition.build.files if definition.build else ()),
         version=spec.version,
         platforms=tuple(p.platform for p in definition.platforms) or lock.platforms,
         lock_sha256=lock.sha256,
         image=lock.image.image,
         base_digest=lock.image.digest,
-        copied=spec.kind == "conda" or config.copy_images,
+        copied=spec.kind != "image" or config.copy_images,
     )
     return Resolved(desired=desired, definition=definition, spec=spec, lock=lock)

@@ -18,13 +18,15 @@ from packaging.version import InvalidVersion, Version
 
 from envsync.model.channels import CHANNEL_ALIAS, channel_urls, sources_of, strip_credentials
 from envsync.model.config import Config
+from envsync.model.dockerfile import uses
+from envsync.model.document import Faults
 from envsync.model.lock import Lock, LockedPackage
 from envsync.model.match_spec import match_spec_name
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.package_changes import chains, direct_names
 from envsync.model.pypi_names import provided
 from envsync.model.request import request_hash
-from envsync.model.spec import SCRATCH, CondaFile, Spec
+from envsync.model.spec import SCRATCH, BuildContext, CondaFile, Spec
 from envsync.model.virtual_packages import virtual_packages
 from envsync.model.wheel_tags import marker_environment
 
@@ -66,10 +68,10 @@ class LockRules:
 def wanted_platforms(spec: Spec, config: Config) -> tuple[str, ...]:
     """Return the platforms that the lock of *spec* must cover, in order.
 
-    An environment that is only an image has those that images exist for.
+    An environment without packages has those that images exist for.
     """
     platforms = spec.settings.platforms or config.platforms
-    if spec.kind == "image":
+    if spec.kind != "conda":
         if spec.os_type == "windows":
             return ("win-64",)
         return tuple(platform for platform in platforms if platform in IMAGE_PLATFORMS)
@@ -78,10 +80,12 @@ def wanted_platforms(spec: Spec, config: Config) -> tuple[str, ...]:
 
 def freshness(spec: Spec, lock: Lock | None, rules: LockRules) -> tuple[Stale, ...]:
     """Return why *lock* does not satisfy *spec*; nothing when it does."""
-    if spec.kind == "build":
+    if spec.build is not None and spec.build.remote:
         return ()
     if lock is None:
         return (Stale(kind="lock_missing", platform="", text="it was never locked"),)
+    if spec.build is not None:
+        return tuple(_images(spec, spec.build, lock, rules.config))
     found = [*_whole(spec, lock), *_platforms(spec, lock, rules)]
     if spec.conda is None:
         return tuple(found)
@@ -94,6 +98,25 @@ def freshness(spec: Spec, lock: Lock | None, rules: LockRules) -> tuple[Stale, .
     for platform in locked:
         found += _packages(spec, spec.conda, lock, platform, rules)
     return tuple(found)
+
+
+def _images(spec: Spec, build: BuildContext, lock: Lock, config: Config) -> Iterator[Stale]:
+    """Whether the lock knows the images that the Dockerfile names, and no others."""
+    found = uses(build.dockerfile, spec.settings.build_arguments, build.file, Faults())
+    wanted = {use.key for use in found}
+    platforms = wanted_platforms(spec, config)
+    for platform in platforms:
+        locked = lock.image.bases.get(platform)
+        if locked is None:
+            text = f"nothing is locked for {platform}"
+            yield Stale(kind="lock_platform_missing", platform=platform, text=text)
+            continue
+        for image in sorted(wanted - locked.keys()):
+            yield _stale(platform, f"{image} has no digest, {build.file} asks it")
+        for image in sorted(locked.keys() - wanted):
+            yield _stale(platform, f"{image} is locked, {build.file} does not ask it any more")
+    for platform in sorted({*lock.image.bases} - {*platforms}):
+        yield _stale(platform, f"{platform} is locked, the spec is not for it")
 
 
 def _stale(platform: str, text: str) -> Stale:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from envsync.model.definition import Definition
+from envsync.model.definition import BuildDefinition, Definition
 from envsync.model.grouping import BUDGET, LIMIT, group, package_layers
 from envsync.model.lock import Lock, LockedPackage
 from envsync.model.names import IMAGE_PLATFORMS
@@ -13,6 +13,9 @@ from envsync.planning.plan import Effort, Reason
 
 USUAL_BASE_LAYERS = 6
 """Layers that a base image is taken to have where an estimate needs a number."""
+
+_NAMED = 5
+"""Files of a context that a reason names."""
 
 
 def definition_reasons(before: Definition, after: Definition) -> tuple[Reason, ...]:
@@ -52,9 +55,49 @@ def _differences(before: Definition, after: Definition) -> Iterator[Reason]:
         yield Reason(code="variables_changed", text=text)
     if before.user != after.user:
         yield Reason(code="user_changed", text=f"user {before.user!r} → {after.user!r}")
+    if before.build is not None and after.build is not None:
+        yield from _builds(before.build, after.build)
     if before.format != after.format:
         text = f"image format {before.format} → {after.format}"
         yield Reason(code="format_changed", text=text)
+
+
+def _builds(before: BuildDefinition, after: BuildDefinition) -> Iterator[Reason]:
+    old, new = ({file.path: file for file in build.files} for build in (before, after))
+    changed = {
+        "added": sorted(new.keys() - old.keys()),
+        "changed": sorted(path for path in old.keys() & new.keys() if old[path] != new[path]),
+        "removed": sorted(old.keys() - new.keys()),
+    }
+    counted = [f"{len(paths)} {what}" for what, paths in changed.items() if paths]
+    if counted:
+        paths = sorted(path for found in changed.values() for path in found)
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        text = f"files of the context: {', '.join(counted)} ({', '.join(paths[:_NAMED])}{more})"
+        yield Reason(code="context_changed", text=text)
+    ways = (before.dockerfile_path, before.dockerfile_sha256)
+    if ways != (after.dockerfile_path, after.dockerfile_sha256):
+        yield Reason(code="dockerfile_changed", text=f"{after.dockerfile_path} differs")
+    for image in sorted({*before.bases, *after.bases}):
+        digests = before.bases.get(image, ""), after.bases.get(image, "")
+        if digests[0] != digests[1]:
+            text = f"FROM {image} {_short(digests[0])} → {_short(digests[1])}"
+            yield Reason(code="base_image_changed", text=text)
+    names = sorted(
+        name
+        for name in {*before.arguments, *after.arguments}
+        if before.arguments.get(name) != after.arguments.get(name)
+    )
+    if names:
+        text = f"build arguments differ: {', '.join(names)}"
+        yield Reason(code="build_arguments_changed", text=text)
+    if before.secrets != after.secrets:
+        text = f"build secrets {_listed(before.secrets)} → {_listed(after.secrets)}"
+        yield Reason(code="build_secrets_changed", text=text)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _short(digest: str) -> str:

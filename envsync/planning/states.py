@@ -18,7 +18,6 @@ InputReason = Literal[
     "lock_unsatisfied",
     "lock_platform_missing",
     "lock_integrity",
-    "kind_unsupported",
 ]
 """Why what git holds cannot be built."""
 

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+FileKind = Literal["file", "executable", "link", "submodule"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeFile:
+    """One file below a folder, as git has it: nothing is followed."""
+
+    path: str
+    """Relative to the folder; bytes that are no UTF-8 stand as lone surrogates."""
+    kind: FileKind
+    read: Callable[[], bytes]
+    """Returns the bytes; where a link leads, for a link; nothing, for a submodule."""
 
 
 class Tree(Protocol):
@@ -19,7 +34,14 @@ class Tree(Protocol):
         """Return the names directly in *folder*, folders with a trailing slash, sorted."""
 
 
-class CommittedTree(Tree, Protocol):
+class ContextTree(Tree, Protocol):
+    """A tree whose folders can be taken as a whole."""
+
+    def files(self, folder: str) -> Iterable[TreeFile]:
+        """Return everything below *folder*, ``.`` for the tree itself, sorted by path."""
+
+
+class CommittedTree(ContextTree, Protocol):
     """A tree that knows what its files are without reading them."""
 
     def identity(self, path: str) -> str:
