@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from envsync.errors import Conflict, NotAllowed, Unavailable
 from envsync.model.definition import Definition
@@ -16,7 +16,7 @@ from envsync.model.reading import Present, Reading, Unknown
 from envsync.oci.config import DEFINITION
 from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
 from envsync.operations.parallel import threads
-from envsync.ports.builder import Blob, BuiltImage
+from envsync.ports.builder import Blob, BuiltImage, WholeImage
 from envsync.ports.registry import ContentMissing, RegistryReader, RegistryWriter
 
 UPLOADS_AT_ONCE = 8
@@ -74,22 +74,7 @@ def publish(
     Raises Conflict when the registry then names another image.
     """
 
-    def place_all(*, again: bool) -> None:
-        with threads(UPLOADS_AT_ONCE) as pool:
-            tasks = [
-                pool.submit(uploads.place, blob, repository, sent, again=again)
-                for blob in image.blobs
-            ]
-            for task in tasks:
-                task.result()
-
-    place_all(again=False)
-    try:
-        _put_manifests(image, registry, repository)
-    except ContentMissing:
-        # A registry may forget what it said it has (garbage collection, a lost mount).
-        place_all(again=True)
-        _put_manifests(image, registry, repository)
+    put_image(image, registry, repository, uploads, sent, [image.definition.content_tag])
     digest = verify(registry, repository, image.definition)
     if digest != image.top.digest:
         raise Conflict(
@@ -101,10 +86,41 @@ def publish(
     return digest
 
 
-def _put_manifests(image: BuiltImage, registry: RegistryWriter, repository: str) -> None:
+def put_image(
+    image: WholeImage,
+    registry: RegistryWriter,
+    repository: str,
+    uploads: Uploads,
+    sent: Callable[[int], None],
+    tags: Sequence[str],
+) -> None:
+    """Put an image into *repository* under all of *tags*, in their order."""
+
+    def place_all(*, again: bool) -> None:
+        with threads(UPLOADS_AT_ONCE) as pool:
+            tasks = [
+                pool.submit(uploads.place, blob, repository, sent, again=again)
+                for blob in image.blobs
+            ]
+            for task in tasks:
+                task.result()
+
+    place_all(again=False)
+    try:
+        _put_manifests(image, registry, repository, tags)
+    except ContentMissing:
+        # A registry may forget what it said it has (garbage collection, a lost mount).
+        place_all(again=True)
+        _put_manifests(image, registry, repository, tags)
+
+
+def _put_manifests(
+    image: WholeImage, registry: RegistryWriter, repository: str, tags: Sequence[str]
+) -> None:
     for child in image.children:
         registry.put_manifest(repository, child.digest, child)
-    registry.put_manifest(repository, image.definition.content_tag, image.top)
+    for tag in tags:
+        registry.put_manifest(repository, tag, image.top)
 
 
 def verify(registry: RegistryReader, repository: str, definition: Definition) -> str:
@@ -133,6 +149,14 @@ def published(
     registry: RegistryReader, repository: str, reference: str, definition: Definition
 ) -> BuiltImage:
     """Return the image that stands at *reference*, to be published elsewhere."""
+    image = whole_image(registry, repository, reference)
+    return BuiltImage(
+        definition=definition, top=image.top, children=image.children, blobs=image.blobs
+    )
+
+
+def whole_image(registry: RegistryReader, repository: str, reference: str) -> WholeImage:
+    """Return the image that stands at *reference*, with everything it names."""
     where = f"{registry.name}/{repository}"
     top = need(registry.manifest(repository, reference), f"{where}:{reference}")
     children: list[RawManifest] = []
@@ -146,9 +170,7 @@ def published(
         for item in [document["config"], *document["layers"]]:
             descriptor = Descriptor.parse(item)
             blobs[descriptor.digest] = _blob_of(registry, repository, descriptor)
-    return BuiltImage(
-        definition=definition, top=top, children=tuple(children), blobs=tuple(blobs.values())
-    )
+    return WholeImage(top=top, children=tuple(children), blobs=tuple(blobs.values()))
 
 
 def _blob_of(registry: RegistryReader, repository: str, descriptor: Descriptor) -> Blob:

@@ -29,16 +29,22 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltImage:
-    """A finished image, ready to publish: blobs first, then children, then the top."""
+class WholeImage:
+    """An image with everything it names: blobs go first, then children, then the top."""
 
-    definition: Definition
     top: RawManifest
     """What tags will name: the index when there are several platforms, else the manifest."""
     children: tuple[RawManifest, ...]
     """The manifests an index lists; empty for a single platform."""
     blobs: tuple[Blob, ...]
     """Layers and configs of all platforms, each digest once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImage(WholeImage):
+    """A finished image, ready to publish, and what it was made from."""
+
+    definition: Definition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
