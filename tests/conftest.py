@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.golden import Golden
 from tests.parts import realdata
@@ -26,6 +27,10 @@ from tests.parts.gitremote import (
 from tests.parts.registry import Registry, run_registry
 from tests.parts.serving import FileServer, serve_folders
 from tests.team import Team
+
+# Machines are shared and slow at times; how long an example took says nothing about the code.
+settings.register_profile("envsync", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("envsync")
 
 _IN_CI = ENVIRONMENT.get("CI", "").lower() not in ("", "0", "false")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from envsync.model.canonical import sha256_hex
@@ -179,7 +179,6 @@ def lived(history: list[tuple[str, str, str | None, int]]) -> World:
     return world
 
 
-@settings(deadline=None)
 @given(worlds, wishes)
 def test_after_a_plan_is_carried_out_the_next_one_is_empty(
     history: list[tuple[str, str, str | None, int]], wanted: Desired
@@ -192,7 +191,6 @@ def test_after_a_plan_is_carried_out_the_next_one_is_empty(
     assert again.actions == ()
 
 
-@settings(deadline=None)
 @given(worlds, wishes, st.integers(-10, 10), st.data())
 def test_every_prefix_of_a_plan_leaves_exactly_the_rest_to_do(
     history: list[tuple[str, str, str | None, int]], wanted: Desired, date: int, data: st.DataObject
@@ -209,7 +207,6 @@ def test_every_prefix_of_a_plan_leaves_exactly_the_rest_to_do(
     assert killed == whole
 
 
-@settings(deadline=None)
 @given(worlds, wishes)
 def test_a_wiped_registry_is_filled_again_with_the_same_digests_and_no_new_version(
     history: list[tuple[str, str, str | None, int]], wanted: Desired
@@ -232,7 +229,6 @@ def test_a_wiped_registry_is_filled_again_with_the_same_digests_and_no_new_versi
 readings = st.sampled_from([ABSENT, REFUSED, SILENT, Present(OTHER), Present("")])
 
 
-@settings(deadline=None)
 @given(
     wanted=st.builds(
         desired,
