@@ -27,7 +27,7 @@ INTERRUPTED = frozenset({130, 143})
 COMMANDS = {
     "init": "Make this folder a repository that uses envsync.",
     "new": "Write a starter spec.",
-    "import": "Write specs for a whole tree of Azure ML files.",
+    "import": "Write specs for a tree of Azure ML files; or take an archive in.",
     "validate": "Report every fault of settings and specs.",
     "lock": "Resolve unpinned dependencies into lock files.",
     "plan": "Show what apply would do, and why. Changes nothing.",
@@ -41,6 +41,7 @@ COMMANDS = {
     "archive": "Hide an environment or a version; nothing is deleted.",
     "restore": "Show again what was archived.",
     "export": "Write an environment in the format of another tool.",
+    "copy": "Copy a version's image to another registry, or into a file.",
     "run": "Run a command in an environment, here.",
     "which": "Say which version an image is: its commit, spec and lock.",
     "schema": "Print the JSON Schema of a spec, of the settings, or of a plan.",
