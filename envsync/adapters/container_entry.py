@@ -21,6 +21,7 @@ import os
 import signal
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ _RDONLY, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 32, 4096, 16384, 1 << 18
 _LOCKED = 2 | 4 | 8 | 1024 | 2048
 """Flags of a mount that a namespace without privileges may not take away: nosuid, nodev, …."""
 _DETACH = 2
+_PARENT_DEATH = 1
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _VIEW = "stage/view"
 
@@ -66,11 +68,10 @@ def _enter(plan: dict[str, Any]) -> None:
             if mount["target"] == plan["folder"]:
                 folder = placed
     _change_root(view)
-    _become(plan)
-    try:
+    # Before the user changes, who may not be allowed to walk all the way to it.
+    with suppress(FileNotFoundError):
         os.chdir(folder)
-    except FileNotFoundError:
-        os.chdir("/")
+    _become(plan)
 
 
 def _unshare(plan: dict[str, Any]) -> None:
@@ -175,6 +176,9 @@ def _become(plan: dict[str, Any]) -> None:
         os.setgroups(plan["groups"])
         os.setgid(plan["gid"])
         os.setuid(plan["uid"])
+    if plan["child"]:
+        # Who started it waits for it; nobody does any more when that one is gone.
+        _call("prctl", ctypes.c_int(_PARENT_DEATH), ctypes.c_ulong(signal.SIGKILL))
 
 
 def _execute(plan: dict[str, Any]) -> None:

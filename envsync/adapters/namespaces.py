@@ -84,7 +84,7 @@ class _Unpacked:
 
     def run(self, job: Job) -> int:
         """Run *job* as a child."""
-        code = _start(self._plan(job), check=False).returncode
+        code = _start({**self._plan(job), "child": True}, check=False).returncode
         return 128 - code if code < 0 else int(code)
 
     def become(self, job: Job) -> int:
@@ -136,6 +136,7 @@ class _Unpacked:
             "image": str(self._folder),
             "writable": self._writable,
             "privileged": self._privileged,
+            "child": False,
             "change_user": bool(uid or gid),
             "uid": uid,
             "gid": gid,

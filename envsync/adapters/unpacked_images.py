@@ -93,7 +93,7 @@ class UnpackedImages:
             root = aside / ROOT
             root.mkdir(mode=0o755)
             root.chmod(0o755)
-            with LayerFiles(root, owners=os.geteuid() == 0) as files:
+            with LayerFiles(root, owners=_may_give_away()) as files:
                 for layer, diff_id in zip(image.layers, image.settings.diff_ids, strict=True):
                     _apply(files, layer, diff_id)
             _add_places(root)
@@ -171,6 +171,16 @@ def _plain(chunks: Iterator[bytes], layer: Descriptor) -> Iterator[bytes]:
         ) from error
     if not decoder.eof:
         raise Unavailable("a layer of the image is damaged", detail=f"{layer.digest} ends early.")
+
+
+def _may_give_away() -> bool:
+    """Tell whether this process may make files another user's (CAP_CHOWN, bit 0)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    effective = next((line for line in status.splitlines() if line.startswith("CapEff:")), ":0")
+    return os.geteuid() == 0 and int(effective.partition(":")[2], 16) & 1 == 1
 
 
 def _add_places(root: Path) -> None:
