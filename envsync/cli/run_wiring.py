@@ -68,7 +68,6 @@ def anonymous_parts(session: Session, config: Config, progress: Progress) -> Ano
     from envsync.adapters.lock_folders import LockFolders
     from envsync.adapters.node_turns import NodeTurns
     from envsync.adapters.worktree import WorkTree
-    from envsync.cli.lock_wiring import lock_tools
 
     cache = session.cache_folder()
     folder = cache / "anonymous"
@@ -94,7 +93,7 @@ def anonymous_parts(session: Session, config: Config, progress: Progress) -> Ano
             root=readers.root,
             channel_alias=readers.channel_alias,
         ),
-        tools=replace(lock_tools(session, progress), write=LockFolders(folder)),
+        tools=replace(session.lock_tools(progress), write=LockFolders(folder)),
         locks=WorkTree(folder),
         registry=anonymous_registry(session),
         source=session.hosts().at,

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from envsync.adapters.conda_lock_file import parse_lock
-from envsync.adapters.rattler_match import matches
 from envsync.adapters.strict_yaml import parse_document
 from envsync.adapters.worktree import WorkTree
 from envsync.cli.lock_output import check_json, check_text, report_json, report_text
 from envsync.errors import Misuse
-from envsync.model.channels import CHANNEL_ALIAS
 from envsync.operations.load import Repository, load_repository
 from envsync.operations.lock import check_locks, lock_environments
 from envsync.operations.lock_report import LockCheck, LockOutcome, LockReport, check_exit_code
 from envsync.operations.lock_work import LockChoices
-from envsync.planning.freshness import LockRules
 
 _ALL = "*"
 
@@ -58,15 +54,9 @@ def command(
         raise Misuse("--check changes nothing", hint="Leave --upgrade and --exclude-newer out.")
     choices = _choices(upgrade, exclude_newer)
     root: Path = context.obj.root
-    environ: Mapping[str, str] = context.obj.environ
     tree = WorkTree(root)
     repository = load_repository(tree, parse_document, names)
-    rules = LockRules(
-        config=repository.config,
-        matches=matches,
-        root=root.resolve().as_posix(),
-        channel_alias=environ.get("CONDA_CHANNEL_ALIAS") or CHANNEL_ALIAS,
-    )
+    rules = context.obj.lock_rules(repository.config)
     as_json = context.obj.format == "json"
     specs = list(repository.specs.values())
     if check:
@@ -74,11 +64,10 @@ def command(
         click.echo(check_json(checks) if as_json else check_text(checks))
         context.exit(check_exit_code(checks))
     # Solvers and registries are loaded only where something may be solved.
-    from envsync.cli.lock_wiring import lock_tools
     from envsync.cli.progress import progress
 
     with progress(context.obj) as shown:
-        tools = lock_tools(context.obj, shown)
+        tools = context.obj.lock_tools(shown)
         report = _with_broken(lock_environments(specs, tree, rules, tools, choices), repository)
     click.echo(report_json(report) if as_json else report_text(report))
     context.exit(report.exit_code)

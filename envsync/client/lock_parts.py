@@ -8,20 +8,20 @@ from envsync.adapters.conda_lock_hash import content_hashes
 from envsync.adapters.lock_folders import LockFolders
 from envsync.adapters.rattler_solver import RattlerSolver
 from envsync.adapters.uv_resolver import UvResolver
-from envsync.cli.session import Session
+from envsync.client.parts import Parts
 from envsync.model.reference import ImageReference
 from envsync.operations.lock_work import LockTools
 from envsync.ports.progress import Progress
 from envsync.ports.registry import RegistryReader
 
 
-def lock_tools(session: Session, progress: Progress) -> LockTools:
+def lock_tools(parts: Parts, progress: Progress) -> LockTools:
     """Return the tools; the registries' client is loaded when the first base image is asked for."""
 
     def open_registry(reference: ImageReference) -> RegistryReader:
-        return session.hosts().at(reference.registry)
+        return parts.hosts().at(reference.registry)
 
-    root, cache, environ = session.root, session.cache_folder(), session.environ
+    root, cache, environ = parts.root, parts.cache_folder(), parts.environ
     return LockTools(
         conda=RattlerSolver(cache=cache / "repodata", root=root.resolve(), environ=environ),
         pip=UvResolver(environ=environ),

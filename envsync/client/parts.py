@@ -1,0 +1,248 @@
+"""The parts that envsync runs on in one repository, opened when they are first needed.
+
+The only place that decides which adapter stands behind which port, for the command line and for
+programs alike; heavy libraries load here, late. The environment is what it is given.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envsync.errors import InvalidInput, Unavailable
+from envsync.model.channels import CHANNEL_ALIAS
+from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LAYOUT, Config
+from envsync.model.names import repository_component
+from envsync.model.reference import parse_registry_location
+
+if TYPE_CHECKING:
+    from envsync.adapters.git import GitRepository
+    from envsync.adapters.registries import Registries as OpenRegistries
+    from envsync.operations.apply import Workshop
+    from envsync.operations.lifecycle import Desk
+    from envsync.operations.lock_work import LockTools
+    from envsync.operations.look import Past
+    from envsync.operations.observe import Registries
+    from envsync.operations.readers import Readers
+    from envsync.planning.freshness import LockRules
+    from envsync.ports.progress import Progress
+    from envsync.ports.registry import RegistryWriter
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """The parts of one repository."""
+
+    folder: Path
+    """A folder of the repository."""
+    environ: Mapping[str, str]
+    """Environment variables: logins, proxies, caches, channels and indexes."""
+    sleep: Callable[[float], None] = time.sleep
+    closing: ExitStack = field(default_factory=ExitStack)
+    _registries: OpenRegistries | None = None
+    _opening: threading.Lock = field(default_factory=threading.Lock)
+    _git: GitRepository | None = None
+
+    @property
+    def root(self) -> Path:
+        """The repository's top: the nearest folder above with envsync.yaml, or with .git."""
+        here = self.folder.resolve()
+        for marker in (CONFIG_FILE, ".git"):
+            for folder in (here, *here.parents):
+                if (folder / marker).exists():
+                    return folder
+        return here
+
+    @property
+    def cache(self) -> Path:
+        """Where envsync keeps what it can always make again."""
+        configured = self.environ.get("ENVSYNC_CACHE_DIR")
+        if configured:
+            return Path(configured)
+        import platformdirs
+
+        return Path(platformdirs.user_cache_dir("envsync"))
+
+    def cache_folder(self) -> Path:
+        """Return the cache, made if it was not there, for what cannot do without."""
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(
+                f"the cache folder {self.cache} cannot be used",
+                detail=str(error),
+                hint="Choose another one:\n    export ENVSYNC_CACHE_DIR=…",
+            ) from error
+        return self.cache
+
+    def git(self, config: Config | None = None) -> GitRepository:
+        """Open the git repository; InvalidInput when there is none."""
+        from envsync.adapters.git import GitRepository
+
+        if not (self.root / ".git").exists():
+            raise InvalidInput(
+                f"{self.root} is not the top of a git repository",
+                detail=f"{CONFIG_FILE} and {ENVIRONMENTS}/ stand at the top of a repository.",
+                hint="Make one:\n    envsync init",
+            )
+        if self._git is None:
+            self._git = GitRepository(self.root, remote="", cache=self.cache)
+        if config:
+            self._git.keep_records_at(config.remote)
+        return self._git
+
+    def committed_config(self, revision: str = "HEAD") -> Config:
+        """Read the settings as a commit has them."""
+        from envsync.adapters.strict_yaml import parse_document
+        from envsync.model.document import Faults
+        from envsync.operations.load import load_config
+
+        faults = Faults()
+        config = load_config(self.git().tree(revision), parse_document, faults)
+        faults.check(f"{CONFIG_FILE} cannot be used")
+        return config
+
+    def readers(self) -> Readers:
+        """Return what turns files into values."""
+        from envsync.adapters.conda_lock_file import parse_lock
+        from envsync.adapters.memory_folder import MemoryFolder, this_program
+        from envsync.adapters.strict_yaml import parse_document
+        from envsync.model.lock import LockedPackage
+        from envsync.operations.readers import Readers
+
+        def matches(text: str, package: LockedPackage) -> bool:
+            # rattler takes a tenth of a second to load, and a lock whose request did not change
+            # needs no matching at all.
+            from envsync.adapters.rattler_match import matches as rattler_matches
+
+            return rattler_matches(text, package)
+
+        return Readers(
+            parse=parse_document,
+            parse_lock=parse_lock,
+            matches=matches,
+            root=self.root.as_posix(),
+            channel_alias=self.environ.get("CONDA_CHANNEL_ALIAS") or CHANNEL_ALIAS,
+            memory=MemoryFolder(self.cache / "wishes", maker=this_program()),
+        )
+
+    def hosts(self) -> OpenRegistries:
+        """Return the registries of this process, by host."""
+        with self._opening:
+            if self._registries is None:
+                from envsync.adapters.registries import Registries
+                from envsync.client.registry_settings import registry_settings
+
+                settings = registry_settings(self.environ, self.sleep)
+                self._registries = self.closing.enter_context(Registries(settings))
+            return self._registries
+
+    def registry(self, config: Config) -> tuple[RegistryWriter, Callable[[str], str]]:
+        """Return the registry that envsync keeps, and how environments are called in it."""
+        from envsync.adapters.registries import open_registry
+
+        if not config.registry:
+            return open_registry(self.root / LAYOUT, self.hosts()), repository_component
+        location = parse_registry_location(config.registry)
+        return open_registry(location, self.hosts()), location.repository
+
+    def registries(self, config: Config) -> Registries:
+        """Return the registry and the sources of images, for reading."""
+        from envsync.operations.observe import Registries
+
+        registry, repository = self.registry(config)
+        return Registries(registry=registry, repository=repository, source=self.hosts().at)
+
+    def image(self, config: Config, name: str) -> str:
+        """Return what people write to pull the images of environment *name*, without a tag."""
+        registry, repository = self.registry(config)
+        where = f"{registry.name}/{repository(name)}"
+        return where if config.registry else f"oci:{where}"
+
+    def past(self, config: Config) -> tuple[Past, str]:
+        """Return all records, and a warning when only those known locally could be read."""
+        from envsync.adapters.worktree import WorkTree
+        from envsync.model.reading import Present
+        from envsync.operations.lifecycles import load_lifecycles
+        from envsync.operations.load import environment_names
+        from envsync.operations.look import Past
+
+        git = self.git(config)
+        read = git.records()
+        if isinstance(read, Present):
+            records, warning = read.value.records, ""
+        else:
+            records = git.known_records().records
+            reason = getattr(read, "reason", "absent")
+            warning = f"these are the records known here; {reason}"
+        tree, readers = WorkTree(self.root), self.readers()
+        past = Past(
+            git=git,
+            readers=readers,
+            records=records,
+            names=environment_names(tree),
+            lifecycles=load_lifecycles(tree, readers.parse),
+            own=frozenset(
+                name for name, place in config.registries.items() if place == config.registry
+            ),
+        )
+        return past, warning
+
+    def desk(self) -> Desk:
+        """Return what changing files of the working folder needs."""
+        from envsync.adapters.new_files import NewFiles
+        from envsync.adapters.strict_yaml import parse_document
+        from envsync.adapters.worktree import WorkTree
+        from envsync.adapters.yaml_edit import edit_document
+        from envsync.operations.lifecycle import Desk
+
+        root = self.root
+        return Desk(
+            tree=WorkTree(root), parse=parse_document, edit=edit_document, files=NewFiles(root)
+        )
+
+    def workshop(self, config: Config, progress: Progress, jobs: int) -> Workshop:
+        """Return what building and publishing needs."""
+        from envsync.adapters.build_folder import BuildFolder
+        from envsync.adapters.rattler_store import RattlerStore
+        from envsync.operations.apply import Workshop
+
+        cache = self.cache_folder()
+        registries = self.registries(config)
+        registry, _ = self.registry(config)
+        chance = random.SystemRandom()
+        return Workshop(
+            git=self.git(config),
+            registry=registry,
+            registries=registries,
+            readers=self.readers(),
+            store=RattlerStore(cache, allow_link_scripts=config.allow_link_scripts),
+            workspace=lambda: BuildFolder(cache / "build"),
+            progress=progress,
+            pause=lambda attempt: self.sleep(chance.uniform(0, min(30.0, 0.5 * 2**attempt))),
+            builds_at_once=jobs,
+        )
+
+    def lock_rules(self, config: Config) -> LockRules:
+        """Return what locks are judged by."""
+        from envsync.adapters.rattler_match import matches
+        from envsync.planning.freshness import LockRules
+
+        return LockRules(
+            config=config,
+            matches=matches,
+            root=self.root.as_posix(),
+            channel_alias=self.environ.get("CONDA_CHANNEL_ALIAS") or CHANNEL_ALIAS,
+        )
+
+    def lock_tools(self, progress: Progress) -> LockTools:
+        """Return what locking is done with: solvers, registries and folders."""
+        from envsync.client.lock_parts import lock_tools
+
+        return lock_tools(self, progress)
