@@ -466,7 +466,9 @@ def test_an_environment_runs_with_its_packages_and_variables(
 def test_images_of_a_folder_are_loaded_into_the_engine(
     folder_team: Team, registry: Registry, busybox_base: BaseImage, engine: Engine
 ) -> None:
-    folder_team.ask("tool", "tiny-00000", image=busybox_base.push(registry))
+    # The engine is shared: nobody else has had an image with this variable.
+    text = f"envsync: {{environment_variables: {{OF: '{registry.port}-{time.time_ns()}'}}}}"
+    folder_team.ask("tool", "tiny-00000", image=busybox_base.push(registry), text=text)
     assert folder_team.envsync("apply").code == 0
     runner = Runner(team=folder_team, way="docker", host=engine.host)
     code, out, err = runner.run("tool", "--", "echo", "loaded")

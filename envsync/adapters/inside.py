@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Self
 
 _LINKS = 40
+_DEPTH = 256
+"""Folders below one another; what walks the tree later, to remove it for example, has a limit."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -51,6 +53,8 @@ class Inside:
                 if target is None:
                     here = _step(here, part, create=create)
                     depth += -1 if part == ".." else 1
+                    if depth > _DEPTH:
+                        raise OSError(errno.ENAMETOOLONG, "too deep", "/".join(parts)[:100])
                     continue
                 links += 1
                 if links > _LINKS:
