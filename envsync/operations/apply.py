@@ -19,12 +19,14 @@ from envsync.errors import Conflict, EnvsyncError, StalePlan, Unavailable
 from envsync.model.record import Record
 from envsync.model.reference import parse_image_reference
 from envsync.operations.build import build
+from envsync.operations.build_dockerfile import BuildSite
 from envsync.operations.desire import Readers, Wish
 from envsync.operations.observe import Registries
 from envsync.operations.outcome import Outcome, Result, refusal
 from envsync.operations.parallel import threads
 from envsync.operations.plan import Planned, make_plan
 from envsync.operations.publish import Uploads, publish, published, verify
+from envsync.operations.publish_dockerfile import Shelf, keep_content_tag, publish_dockerfile
 from envsync.operations.tagging import Tags
 from envsync.planning.plan import CHANGING, EnvironmentPlan
 from envsync.planning.states import moment
@@ -51,6 +53,8 @@ class Workshop:
     pause: Callable[[int], None]
     """Waits before round *n* of a race, for a random time that grows with *n*."""
     builds_at_once: int = 2
+    site: BuildSite | None = None
+    """What builds from Dockerfiles."""
 
 
 Approve = Callable[[Planned], Mapping[str, EnvironmentPlan]]
@@ -151,10 +155,14 @@ def _tag_all(
         git=workshop.git,
         registry=workshop.registry,
         repository=workshop.registries.repository,
+        lives=planned.lifecycles.known,
     )
     copied = [p for p in todo if planned.wishes.wishes[p.name].desired.copied]
     for plan in copied:
         workshop.progress.step(plan.name, f"tagging version {plan.after_version}")
+        if planned.wishes.wishes[plan.name].desired.kind == "build":
+            repository = workshop.registries.repository(plan.name)
+            keep_content_tag(workshop.registry, repository, recorded[plan.name])
     known = {(r.name, r.version): r for r in (*planned.records, *recorded.values())}
     ended = tags.put([recorded[plan.name] for plan in copied], list(known.values()))
     for plan in todo:
@@ -231,6 +239,11 @@ def _publish(workshop: Workshop, wish: Wish, plan: EnvironmentPlan, uploads: Upl
         source = workshop.registries.repository(plan.copy_from)
         tag = desired.content_tag
         return upload(published(registry, source, tag, resolved.definition))
+    if desired.kind == "build":
+        shelf = Shelf(
+            registry=registry, repository=repository, uploads=uploads, progress=workshop.progress
+        )
+        return publish_dockerfile(resolved, plan, shelf, workshop.site, workshop.workspace)
     base = None
     if desired.base_digest:
         reference = parse_image_reference(desired.image)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from envsync.errors import EnvsyncError, NotAllowed
+from envsync.model.lifecycle import Lifecycle
 from envsync.model.reading import ABSENT, Present, Reading, Unknown
 from envsync.model.record import TAG_PREFIX, Record
 from envsync.model.reference import parse_image_reference
@@ -19,6 +20,7 @@ from envsync.planning.states import Observed, in_order, latest
 from envsync.ports.git import Records
 from envsync.ports.registry import RegistryReader
 
+_NOTHING_SAID: Mapping[str, Lifecycle] = {}
 READS_AT_ONCE = 32
 """Requests under way to the registry; more brings nothing with one connection pool."""
 
@@ -35,9 +37,15 @@ class Registries:
 
 
 def observe(
-    wishes: Iterable[Wish], records: Records, registries: Registries
+    wishes: Iterable[Wish],
+    records: Records,
+    registries: Registries,
+    lives: Mapping[str, Lifecycle] = _NOTHING_SAID,
 ) -> Mapping[str, Observed]:
-    """Read the registry for *wishes*, all at once; two requests for one that is in sync."""
+    """Read the registry for *wishes*, all at once; two requests for one that is in sync.
+
+    *lives* is what lifecycle files say, by environment; one that has such a file costs a third.
+    """
     by_name: dict[str, list[Record]] = defaultdict(list)
     by_definition: dict[str, list[Record]] = defaultdict(list)
     for record in records.records:
@@ -65,6 +73,8 @@ def observe(
             version_tag=tag,
             sibling=sibling,
             broken_tags=broken,
+            lifecycle=lives.get(name, Lifecycle()),
+            latest_tag=_latest(name, registries) if name in lives and wish.desired.copied else None,
         )
 
     with threads(READS_AT_ONCE) as pool:
@@ -90,6 +100,10 @@ def _read(
     registry = registries.registry
     content = _digest(registry.head(repository, desired.content_tag))
     return content, _digest(registry.head(repository, version_to_be(desired, records)))
+
+
+def _latest(name: str, registries: Registries) -> Reading[str]:
+    return _digest(registries.registry.head(registries.repository(name), "latest"))
 
 
 def _sibling(wish: Wish, others: Iterable[Record], registries: Registries) -> Reading[str]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LOCKS
+from envsync.model.lifecycle import LIFECYCLE
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
 from envsync.operations.desire import Wish, Wishes, desire
+from envsync.operations.lifecycles import Lifecycles, load_lifecycles
 from envsync.operations.load import environment_names
 from envsync.operations.observe import Registries, observe
 from envsync.operations.parallel import threads
 from envsync.operations.readers import Readers
 from envsync.planning.diff import blocked_plan, diff, unknown_plan
 from envsync.planning.plan import CHANGING, EnvironmentPlan, Plan
+from envsync.planning.states import Blocked
 from envsync.ports.git import Commit, GitReader, Records
 
-WATCHED = (ENVIRONMENTS, LOCKS, CONFIG_FILE)
+WATCHED = (ENVIRONMENTS, LOCKS, LIFECYCLE, CONFIG_FILE)
 """What of a working folder decides a plan once it is committed."""
 
 
@@ -29,6 +32,7 @@ class Planned:
     commit: Commit
     wishes: Wishes
     records: tuple[Record, ...]
+    lifecycles: Lifecycles = field(default_factory=Lifecycles)
 
 
 def make_plan(
@@ -46,15 +50,22 @@ def make_plan(
         # Both wait for git, and perhaps for its remote; neither needs what is read meanwhile.
         reading = beside.submit(git.records)
         changed = beside.submit(git.uncommitted, WATCHED)
+        lifecycles = load_lifecycles(tree, readers.parse)
         wishes = desire(tree, readers, names)
     read = reading.result()
     records = read.value if isinstance(read, Present) else Records(records=(), broken={})
     plans = [blocked_plan(blocked) for blocked in wishes.blocked.values()]
+    sound = {name: wish for name, wish in wishes.wishes.items() if name not in lifecycles.broken}
+    plans += [
+        blocked_plan(Blocked(name=name, reason="spec_invalid", detail=error.detail))
+        for name, error in lifecycles.broken.items()
+        if name in wishes.wishes
+    ]
     if isinstance(read, Unknown):
-        plans += [unknown_plan(name, read) for name in wishes.wishes]
+        plans += [unknown_plan(name, read) for name in sound]
     else:
-        observed = observe(wishes.wishes.values(), records, registries)
-        for name, wish in wishes.wishes.items():
+        observed = observe(sound.values(), records, registries, lifecycles.known)
+        for name, wish in sound.items():
             found = diff(wish.desired, observed[name])
             plans.append(_explained(git, readers, wish, found, observed[name].records))
     known = {record.name for record in records.records}
@@ -65,7 +76,13 @@ def make_plan(
         removed=() if names else tuple(sorted(known - set(environment_names(tree)))),
         uncommitted=changed.result(),
     )
-    return Planned(plan=plan, commit=commit, wishes=wishes, records=records.records)
+    return Planned(
+        plan=plan,
+        commit=commit,
+        wishes=wishes,
+        records=records.records,
+        lifecycles=lifecycles,
+    )
 
 
 def _explained(

@@ -1,5 +1,8 @@
 """Tagging: the registry's tags of recorded versions, ``latest`` forward only, the version's last.
 
+``latest`` passes over what is archived: only then does it go back, from a version that a commit
+archived to the newest one that is not.
+
 A registry cannot compare and swap, so whoever has put ``latest`` asks git afterwards whether it is
 still right, and until it is. Of several at once, the last one to put it is the last one to ask.
 """
@@ -10,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from envsync.errors import EnvsyncError, Unavailable
+from envsync.model.lifecycle import Lifecycle
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
 from envsync.oci.descriptor import RawManifest
 from envsync.operations.parallel import threads
 from envsync.operations.publish import need
-from envsync.planning.states import latest
+from envsync.planning.states import current
 from envsync.ports.git import GitReader
 from envsync.ports.registry import RegistryWriter
 
@@ -32,6 +36,8 @@ class Tags:
     registry: RegistryWriter
     repository: Callable[[str], str]
     """Environment name to repository in the registry."""
+    lives: Mapping[str, Lifecycle] = field(default_factory=dict)
+    """What lifecycle files say, by environment."""
     _manifests: dict[tuple[str, str], RawManifest] = field(default_factory=dict)
     """By repository and digest: each is read once."""
 
@@ -42,20 +48,24 @@ class Tags:
 
         Returns what went wrong, None where nothing did, by environment.
         """
-        newest = _newest(known)
-        ahead = {r.name for r in fresh if newest[r.name].version == r.version}
-        ended = self._each(fresh, lambda record: self._put_first(record, record.name in ahead))
+        newest = self._newest(known)
+        ahead = {
+            r.name: newest[r.name]
+            for r in fresh
+            if r.name in newest and (newest[r.name].version == r.version or r.name in self.lives)
+        }
+        ended = self._each(fresh, lambda record: self._put_first(record, ahead.get(record.name)))
         done = [record for record in fresh if ended[record.name] is None]
         try:
-            self._settle({record.name: record for record in done if record.name in ahead})
+            self._settle({r.name: ahead[r.name] for r in done if r.name in ahead})
         except EnvsyncError as error:
             return {name: failed or error for name, failed in ended.items()}
         return {**ended, **self._each(done, lambda record: self._tag(record, record.version))}
 
-    def _put_first(self, record: Record, is_newest: bool) -> None:
+    def _put_first(self, record: Record, newest: Record | None) -> None:
         self._tag(record, f"git-{record.commit[:12]}")
-        if is_newest:
-            self._tag(record, "latest")
+        if newest is not None:
+            self._tag(newest, "latest")
 
     def _settle(self, put: dict[str, Record]) -> None:
         """Move ``latest`` forward where another one made a newer version meanwhile."""
@@ -64,7 +74,7 @@ class Tags:
             if not isinstance(read, Present):
                 reason = read.reason if isinstance(read, Unknown) else ""
                 raise Unavailable("nobody can say which versions are the latest", detail=reason)
-            newest = _newest(read.value.records)
+            newest = self._newest(read.value.records)
             behind = [
                 newest[name]
                 for name, record in put.items()
@@ -84,6 +94,17 @@ class Tags:
             self._manifests[key] = need(self.registry.manifest(*key), where)
         self.registry.put_manifest(repository, tag, self._manifests[key])
 
+    def _newest(self, records: Iterable[Record]) -> dict[str, Record]:
+        """Return what ``latest`` has to be, by environment; nothing where all is archived."""
+        by_name: dict[str, list[Record]] = {}
+        for record in records:
+            by_name.setdefault(record.name, []).append(record)
+        found = {
+            name: current(tuple(listed), self.lives.get(name, Lifecycle()))
+            for name, listed in by_name.items()
+        }
+        return {name: record for name, record in found.items() if record is not None}
+
     @staticmethod
     def _each(
         records: Iterable[Record], deed: Callable[[Record], None]
@@ -98,11 +119,3 @@ class Tags:
         listed = list(records)
         with threads(TAGGED_AT_ONCE) as pool:
             return {r.name: end for r, end in zip(listed, pool.map(one, listed), strict=True)}
-
-
-def _newest(records: Iterable[Record]) -> dict[str, Record]:
-    by_name: dict[str, list[Record]] = {}
-    for record in records:
-        by_name.setdefault(record.name, []).append(record)
-    found = {name: latest(tuple(listed)) for name, listed in by_name.items()}
-    return {name: record for name, record in found.items() if record is not None}

@@ -11,7 +11,7 @@ from envsync.model.names import next_version
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.model.record import Record
 from envsync.planning.plan import Action, EnvironmentPlan, Reason
-from envsync.planning.states import Blocked, Desired, Observed, latest
+from envsync.planning.states import Blocked, Desired, Observed, current, latest
 
 
 def version_to_be(desired: Desired, records: tuple[Record, ...]) -> str:
@@ -76,7 +76,8 @@ def diff(desired: Desired, observed: Observed) -> EnvironmentPlan:
             f"git tag {git_tag} is in the way: {observed.broken_tags[git_tag]}",
             "Find out who made it, then delete it where the records are kept.",
         )
-    unknowns = [r for r in (observed.content, observed.version_tag) if isinstance(r, Unknown)]
+    read = (observed.content, observed.version_tag, observed.latest_tag)
+    unknowns = [r for r in read if isinstance(r, Unknown)]
     if unknowns:
         return unknown_plan(desired.name, *unknowns)
     if recorded is not None:
@@ -113,13 +114,22 @@ def _recorded(base: EnvironmentPlan, desired: Desired, observed: Observed) -> En
             code="image_missing",
             text=f"the registry does not hold the image of version {base.after_version}",
         )
-        actions = (*_make(desired), *_tags(base, desired))
+        actions = (*_make(desired), *_tags(base, desired, observed))
         return replace(base, state="republish", reasons=(why,), actions=actions)
     if not tag and desired.copied:
         why = Reason(
             code="version_tag_missing", text=f"registry tag {base.after_version} is missing"
         )
-        return replace(base, state="retag", reasons=(why,), actions=_tags(base, desired))
+        actions = _tags(base, desired, observed)
+        return replace(base, state="retag", reasons=(why,), actions=actions)
+    if desired.copied and (behind := _latest_to_be(observed)) is not None:
+        why = Reason(
+            code="latest_behind",
+            text=f"registry tag latest is not version {behind.version}, the newest that is not "
+            "archived",
+        )
+        put = Action(verb="tag", target="latest")
+        return replace(base, state="retag", reasons=(why,), actions=(put,))
     return replace(base, reasons=(Reason(code="in_sync", text="git and the registry agree"),))
 
 
@@ -147,7 +157,7 @@ def _unrecorded(base: EnvironmentPlan, desired: Desired, observed: Observed) -> 
     )
     new = replace(base, state="new_version" if base.before_version else "create", reasons=(why,))
     record = Action(verb="record", target=f"env/{desired.name}/{base.after_version}")
-    tags = _tags(base, desired)
+    tags = _tags(base, desired, observed)
     if not desired.copied:
         return replace(new, digest=content, actions=(record,))
     if content:
@@ -185,12 +195,22 @@ def _make(desired: Desired) -> tuple[Action, ...]:
     return (make, Action(verb="publish", target=target))
 
 
-def _tags(base: EnvironmentPlan, desired: Desired) -> tuple[Action, ...]:
+def _tags(base: EnvironmentPlan, desired: Desired, observed: Observed) -> tuple[Action, ...]:
     if not desired.copied:
         return ()
+    archived = observed.lifecycle.hides(base.after_version)
+    moves = not archived or _latest_to_be(observed) is not None
     # The version tag goes last: seeing it proves that the ones before it were put.
-    names = ("git", "latest", base.after_version)
+    names = ("git", *(("latest",) if moves else ()), base.after_version)
     return tuple(Action(verb="tag", target=name) for name in names)
+
+
+def _latest_to_be(observed: Observed) -> Record | None:
+    """Return the recorded version that ``latest`` should name in the registry, if it does not."""
+    wanted = current(observed.records, observed.lifecycle)
+    if wanted is None or observed.latest_tag is None:
+        return None
+    return None if _value(observed.latest_tag) == wanted.digest else wanted
 
 
 def _value(reading: Reading[str]) -> str:

@@ -76,6 +76,11 @@ class Observed:
     """The name of another environment whose repository holds the desired definition."""
     broken_tags: Mapping[str, str] = field(default_factory=dict)
     """Git tags below ``env/<name>/`` that are no records, and what is wrong with them."""
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    """What the commit says of versions that were made before."""
+    latest_tag: Reading[str] | None = None
+    """The digest at the registry tag ``latest``. None: it was not asked for, because nothing but a
+    new version moves it where no lifecycle file says that something was archived or restored."""
 
 
 def in_order(records: tuple[Record, ...]) -> tuple[Record, ...]:
