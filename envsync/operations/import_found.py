@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from envsync.errors import Fault, Position
+from envsync.errors import Fault, InvalidInput, Position
 from envsync.model.document import Faults, Mapping, Node, Scalar, Sequence, absent
 from envsync.model.names import CURATED_PREFIXES, is_name
 from envsync.model.saved import SAVED_FILE
@@ -65,7 +65,13 @@ def harvest(tree: Tree, parse: ParseDocument, skip: frozenset[str]) -> Harvest:
     for path in sorted(_files(tree, "", skip)):
         if len(result.found) + result.files > _FILE_LIMIT:
             break
-        data = tree.read(path)
+        try:
+            data = tree.read(path)
+        except InvalidInput as error:
+            message = " ".join(filter(None, (error.summary, error.detail)))
+            where = Position(file=path)
+            result.unreadable.append(Fault(where=where, message=message, hint=error.hint))
+            continue
         if data is None:
             continue
         result.files += 1
