@@ -21,7 +21,7 @@ from typing import BinaryIO, Self
 
 from envsync.errors import Unavailable
 from envsync.oci.descriptor import LAYER_GZIP, Descriptor
-from envsync.oci.gzip import member
+from envsync.oci.gzip import cut, member
 from envsync.oci.layer import Layer, WrittenLayer
 from envsync.ports.builder import Blob
 
@@ -102,13 +102,7 @@ class BuildFolder:
                     sizes[part] += len(data)
                     written(len(data))
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                raise
-            raise Unavailable(
-                "the disk is full",
-                detail=f"A layer of {sum(sizes)} bytes so far did not fit into {self._root}.",
-                hint="Free some space, or choose another cache folder.",
-            ) from error
+            raise self._explained(error, sum(sizes)) from error
         digest = f"sha256:{packed.hexdigest()}"
         descriptor = Descriptor(media_type=LAYER_GZIP, digest=digest, size=sum(sizes))
         final = self._root / "blobs" / packed.hexdigest()
@@ -120,6 +114,49 @@ class BuildFolder:
             part_sizes=tuple(sizes),
         )
         return done, Blob(descriptor=descriptor, open=lambda: _opened(final))
+
+    def pack(
+        self, archive: Iterator[bytes], written: Callable[[int], None]
+    ) -> tuple[Descriptor, str, Blob]:
+        """Compress the tar of a layer that somebody else made; see the port."""
+        folder = self._root / "blobs"
+        folder.mkdir(exist_ok=True)
+        plain, packed = hashlib.sha256(), hashlib.sha256()
+        window: deque[Future[bytes]] = deque()
+        size = 0
+        handle, name = tempfile.mkstemp(dir=folder)
+
+        def take(data: bytes) -> int:
+            out.write(data)
+            packed.update(data)
+            written(len(data))
+            return len(data)
+
+        try:
+            with os.fdopen(handle, "wb") as out, ThreadPoolExecutor(self._cores, "pack") as pool:
+                for piece in cut(archive):
+                    window.append(pool.submit(member, piece))
+                    plain.update(piece)
+                    if len(window) > 2 * self._cores:
+                        size += take(window.popleft().result())
+                for future in window:
+                    size += take(future.result())
+        except OSError as error:
+            raise self._explained(error, size) from error
+        final = Path(name).replace(folder / packed.hexdigest())
+        digest = f"sha256:{packed.hexdigest()}"
+        descriptor = Descriptor(media_type=LAYER_GZIP, digest=digest, size=size)
+        blob = Blob(descriptor=descriptor, open=lambda: _opened(final))
+        return descriptor, f"sha256:{plain.hexdigest()}", blob
+
+    def _explained(self, error: OSError, size: int) -> Exception:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            return error
+        return Unavailable(
+            "the disk is full",
+            detail=f"A layer of {size} bytes so far did not fit into {self._root}.",
+            hint="Free some space, or choose another cache folder.",
+        )
 
     def _compressed(
         self,

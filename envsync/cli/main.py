@@ -36,6 +36,7 @@ COMMANDS = {
     "list": "List environments and their latest versions.",
     "show": "Show one version: image, packages, commit.",
     "history": "List the versions of an environment.",
+    "logs": "Print what an engine said while it built a version.",
     "diff": "Show what differs between two versions.",
     "update": "Change description and tags.",
     "archive": "Hide an environment or a version; nothing is deleted.",

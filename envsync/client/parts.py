@@ -211,6 +211,7 @@ class Parts:
         """Return what building and publishing needs."""
         from envsync.adapters.build_folder import BuildFolder
         from envsync.adapters.rattler_store import RattlerStore
+        from envsync.client.build_parts import build_site
         from envsync.operations.apply import Workshop
 
         cache = self.cache_folder()
@@ -227,6 +228,7 @@ class Parts:
             progress=progress,
             pause=lambda attempt: self.sleep(chance.uniform(0, min(30.0, 0.5 * 2**attempt))),
             builds_at_once=jobs,
+            site=build_site(self),
         )
 
     def lock_rules(self, config: Config) -> LockRules:

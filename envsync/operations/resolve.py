@@ -30,6 +30,8 @@ class Resolved:
     definition: Definition
     spec: Spec
     lock: Lock
+    tree: ContextTree
+    """Where the files of a build context are read from."""
 
 
 def resolve(tree: ContextTree, readers: Readers, config: Config, name: str) -> Resolved | Blocked:
@@ -95,4 +97,4 @@ def resolve(tree: ContextTree, readers: Readers, config: Config, name: str) -> R
         base_digest=lock.image.digest,
         copied=spec.kind != "image" or config.copy_images,
     )
-    return Resolved(desired=desired, definition=definition, spec=spec, lock=lock)
+    return Resolved(desired=desired, definition=definition, spec=spec, lock=lock, tree=tree)

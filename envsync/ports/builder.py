@@ -91,3 +91,11 @@ class Workspace(Protocol):
         *written* hears the compressed bytes of each part, from any thread. Raises Unavailable when
         the disk is full.
         """
+
+    def pack(
+        self, archive: Iterator[bytes], written: Callable[[int], None]
+    ) -> tuple[Descriptor, str, Blob]:
+        """Compress the tar of a layer that somebody else made, as it is, on all cores.
+
+        Returns its descriptor, its diff id and its bytes. Raises Unavailable when the disk is full.
+        """
