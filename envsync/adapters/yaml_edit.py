@@ -60,7 +60,7 @@ def _edited(text: str, path: str, edit: Edit) -> str:
     if root is None or (isinstance(root, ScalarNode) and root.value == ""):
         if edit.value is None:
             return text
-        return _with_lines(text, len(text), _lines(edit.path, edit.value), 0)
+        return _with_lines(text, len(text), _lines(edit.path, edit.value, text, len(text)), 0)
     node, above = root, []
     for depth, name in enumerate(parents):
         if not isinstance(node, MappingNode):
@@ -97,10 +97,13 @@ def _set(text: str, path: str, mapping: MappingNode, key: str, value: _Value, *,
         start = text.index(":", name.end_mark.index) + 1
         return f"{text[:start]} {_inline(value, '')}{text[start:]}"
     end = _end(text, name, old)
-    if isinstance(value, str) and "\n" in value and not mapping.flow_style:
-        first, *rest = _lines((key,), value)
+    # A comment after the value would become a part of a text of several lines.
+    alone = not text[end : _line_end(text, end)].strip()
+    if isinstance(value, str) and "\n" in value and not mapping.flow_style and alone:
+        first, *rest = _lines((key,), value, text, end)
         column = " " * name.start_mark.column
         new = _newline(text).join([first.split(": ", 1)[1], *(_indented(column, r) for r in rest)])
+        new += "" if text[end:] else _newline(text)
     else:
         style = old.style if isinstance(old, ScalarNode) else ""
         new = _inline(value, style or ("flow" if mapping.flow_style else ""))
@@ -117,8 +120,9 @@ def _open(
     start, end = old.start_mark.index, old.end_mark.index
     if end > start:
         text = text[:colon] + text[end:]
-    _, *lines = _lines((name.value,), value)
-    return _with_lines(text, _line_end(text, colon), lines, mapping.start_mark.column)
+    at = _line_end(text, colon)
+    _, *lines = _lines((name.value,), value, text, at)
+    return _with_lines(text, at, lines, mapping.start_mark.column)
 
 
 def _insert(text: str, mapping: MappingNode, key: str, value: _Value, *, head: bool) -> str:
@@ -132,14 +136,14 @@ def _insert(text: str, mapping: MappingNode, key: str, value: _Value, *, head: b
         at = _end(text, *mapping.value[-1])
         return f"{text[:at]}, {new}{text[at:]}"
     column = mapping.value[0][0].start_mark.column
-    lines = _lines((key,), value)
     known = mapping.value
     if head and key in _AFTER_HEAD:
         known = [entry for entry in mapping.value if entry[0].value in _HEAD]
     if not known:
-        first = mapping.value[0][0].start_mark.index
-        return _with_lines(text, text.rfind("\n", 0, first) + 1, lines, column)
-    return _with_lines(text, _line_end(text, _end(text, *known[-1])), lines, column)
+        at = text.rfind("\n", 0, mapping.value[0][0].start_mark.index) + 1
+    else:
+        at = _line_end(text, _end(text, *known[-1]))
+    return _with_lines(text, at, _lines((key,), value, text, at), column)
 
 
 def _remove(text: str, path: str, mapping: MappingNode, key: str) -> str:
@@ -193,8 +197,7 @@ def _with_lines(text: str, at: int, lines: Sequence[str], column: int) -> str:
     newline = _newline(text)
     new = "".join(f"{_indented(' ' * column, line)}{newline}" for line in lines)
     if at and not text[:at].endswith("\n"):
-        # The last line of the file has no end; it stays the last without one.
-        new = newline + new.removesuffix(newline)
+        new = newline + new
     return text[:at] + new + text[at:]
 
 
@@ -212,14 +215,21 @@ def _nested(path: Sequence[str], value: _Value) -> _Value:
     return value
 
 
-def _lines(path: Sequence[str], value: _Value) -> list[str]:
-    return render_yaml({path[0]: _plain(_nested(path[1:], value))}).splitlines()
+def _lines(path: Sequence[str], value: _Value, text: str, at: int) -> list[str]:
+    """Return the lines of a value that is to stand at *at*.
+
+    An indented comment after a text of several lines would become a part of it.
+    """
+    block = not text[at:].lstrip("\r\n").startswith((" ", "\t"))
+    return render_yaml({path[0]: _plain(_nested(path[1:], value), block)}).splitlines()
 
 
-def _plain(value: _Value) -> Plain:
+def _plain(value: _Value, block: bool) -> Plain:
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value if isinstance(value, str) else Raw(text=str(value).lower())
+        return {key: _plain(item, block) for key, item in value.items()}
+    if isinstance(value, str):
+        return value if block else Raw(text=scalar(value))
+    return Raw(text=str(value).lower())
 
 
 def _inline(value: _Value, style: str) -> str:

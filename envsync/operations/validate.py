@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from envsync.errors import Fault, InvalidInput
 from envsync.model.document import Faults
+from envsync.operations.lifecycles import load_lifecycles
 from envsync.operations.load import environment_names, load_config, load_environment, select
 from envsync.ports.documents import ParseDocument
 from envsync.ports.tree import Tree
@@ -36,4 +37,7 @@ def validate(tree: Tree, parse: ParseDocument, names: Sequence[str] = ()) -> Val
         except InvalidInput as error:
             broken.append(name)
             faults.extend(error.faults)
-    return Validation(names=selected, broken=tuple(broken), faults=tuple(faults))
+    for name, unread in load_lifecycles(tree, parse, selected if names else None).broken.items():
+        broken += [name] if name in selected and name not in broken else []
+        faults.extend(unread.faults)
+    return Validation(names=selected, broken=tuple(sorted(broken)), faults=tuple(faults))
