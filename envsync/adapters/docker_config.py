@@ -10,7 +10,7 @@ import binascii
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,14 +46,21 @@ class DockerConfig:
     """The logins of a docker configuration folder, and some given directly."""
 
     def __init__(
-        self, folder: Path | None = None, *, logins: Mapping[str, Credentials] | None = None
+        self,
+        folder: Path | None = None,
+        *,
+        logins: Mapping[str, Credentials] | None = None,
+        before: Sequence[CredentialSource] = (),
+        file: Path | None = None,
     ) -> None:
-        """Read ``<folder>/config.json``, which need not exist; *logins* by registry come first.
+        """Read ``<folder>/config.json``, or *file*, which need not exist.
 
-        Raises InvalidInput when the file is not one.
+        *logins* by registry come first, then what the sources *before* have. Raises InvalidInput
+        when the file is not one.
         """
         self._logins = dict(logins or {})
-        self._path = folder / "config.json" if folder else None
+        self._before = tuple(before)
+        self._path = file or (folder / "config.json" if folder else None)
         document = _read(self._path) if self._path else {}
         self._helpers = _mapping(document.get("credHelpers"))
         self._store = document.get("credsStore")
@@ -67,6 +74,10 @@ class DockerConfig:
         """Return the login for *registry*; NotAllowed when its helper fails."""
         if registry in self._logins:
             return self._logins[registry]
+        for source in self._before:
+            found = source.credentials(registry)
+            if found is not None:
+                return found
         key = request_host(registry)
         helper = next(
             (self._helpers[name] for name in _spellings(registry) if name in self._helpers),

@@ -8,7 +8,7 @@ are asked over plain http. Nothing is tried out: a fallback could be forced by a
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Self
 
 import envsync
 from envsync.adapters.addresses import Resolve, is_loopback, resolve
-from envsync.adapters.docker_config import Credentials, DockerConfig
+from envsync.adapters.docker_config import Credentials, CredentialSource, DockerConfig
 from envsync.adapters.http_registry_writer import HttpRegistry
 from envsync.adapters.oci_layout import LayoutRegistry
 from envsync.adapters.registry_auth import Authenticator, Redactor
@@ -37,6 +37,8 @@ class RegistrySettings:
     """Docker's configuration folder, such as ``~/.docker``: ``config.json`` and ``certs.d/``."""
     logins: Mapping[str, Credentials] = field(default_factory=dict)
     """Logins by registry that come before the docker configuration's."""
+    sources: Sequence[CredentialSource] = ()
+    """Asked for logins after those, and before the docker configuration."""
     authorities: Mapping[str, Path] = field(default_factory=dict)
     """PEM file with private authorities by ``host[:port]``, or ``*`` for all."""
     system_certificates: Path = DOCKER_CERTIFICATES
@@ -54,7 +56,9 @@ class Registries:
     def __init__(self, settings: RegistrySettings) -> None:
         """Read the docker configuration; InvalidInput when it is broken."""
         self._settings = settings
-        self._config = DockerConfig(settings.docker_config, logins=settings.logins)
+        self._config = DockerConfig(
+            settings.docker_config, logins=settings.logins, before=settings.sources
+        )
         own = [settings.docker_config / "certs.d"] if settings.docker_config else []
         self._trust = Trust(
             folders=[*own, settings.system_certificates], authorities=settings.authorities

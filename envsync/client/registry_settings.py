@@ -8,12 +8,13 @@ from pathlib import Path
 from envsync.adapters.registries import RegistrySettings
 from envsync.adapters.retries import Clock
 from envsync.adapters.wire import Proxies
+from envsync.client.registry_logins import logins
 
 
 def registry_settings(
     environ: Mapping[str, str], sleep: Callable[[float], None]
 ) -> RegistrySettings:
-    """Return the settings: docker's configuration, proxies, and a private authority."""
+    """Return the settings: logins, docker's configuration, proxies, and a private authority."""
     home = environ.get("HOME")
     folder = environ.get("DOCKER_CONFIG") or (f"{home}/.docker" if home else "")
     authority = environ.get("ENVSYNC_CA_FILE")
@@ -26,6 +27,7 @@ def registry_settings(
     return RegistrySettings(
         clock=Clock(sleep=sleep),
         docker_config=Path(folder) if folder else None,
+        sources=logins(environ),
         authorities={"*": Path(authority)} if authority else {},
         proxies=Proxies(urls=proxies, bypass=bypass),
     )
