@@ -37,19 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
     machine = describe()
     sys.stdout.write("\n".join(machine) + "\n")
-    sections: dict[str, Sequence[Table]] = {}
     missing = 0
     for name in chosen.names or NAMES:
         try:
-            sections[name] = import_module(f"benchmarks.{name}").measure(chosen.runs, chosen.size)
+            tables: Sequence[Table] = import_module(f"benchmarks.{name}").measure(
+                chosen.runs, chosen.size
+            )
         except Unavailable as lacking:
             missing += 1
             sys.stdout.write(f"\n{name} cannot be measured here: {lacking}\n")
             continue
-        for table in sections[name]:
+        for table in tables:
             sys.stdout.write(f"\n{as_text(table)}\n")
-    if chosen.write:
-        page.write(sections, list(NAMES), machine)
+        if chosen.write:
+            page.write({name: tables}, list(NAMES), machine)
     return 1 if missing else 0
 
 

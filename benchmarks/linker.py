@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -46,3 +47,5 @@ async def main(listed: str, folder: str, prefix: str, cache: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
+    # py-rattler's threads sometimes crash an interpreter that cleans up under them.
+    os._exit(0)
