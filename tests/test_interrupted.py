@@ -122,6 +122,18 @@ def clones(team: Team, folder: Path, count: int) -> list[Team]:
     return found
 
 
+def meet(team: Team, count: int) -> None:
+    """Let the first pushes wait for one another, so that all of them want the same version."""
+    assert team.remote is not None
+    arrived = team.remote.path / "arrived"
+    arrived.mkdir()
+    team.remote.run_before_update(
+        f"touch {arrived}/$$; turns=0\n"
+        f"while [ $(ls {arrived} | wc -l) -lt {count} ] && [ $turns -lt 200 ]\n"
+        "do sleep 0.05; turns=$((turns + 1)); done"
+    )
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_those_who_apply_the_same_commit_at_once_make_one_version(
     server_team: Team, tmp_path: Path, count: int
@@ -130,6 +142,7 @@ def test_those_who_apply_the_same_commit_at_once_make_one_version(
     server_team.ask("serve", TINY[7])
     server_team.repository.git("push", "--quiet", "origin", "main")
     racers = clones(server_team, tmp_path, count)
+    meet(server_team, count)
     for code, out, err in [ended(process) for process in [r.start("apply") for r in racers]]:
         assert code == 0, out + err
     for name in ("train", "serve"):
@@ -149,8 +162,7 @@ def test_those_who_apply_different_commits_at_once_each_get_a_version(
     racers = clones(server_team, tmp_path, count)
     for number, racer in enumerate(racers):
         racer.ask("train", TINY[2 + number])
-    assert server_team.remote is not None
-    server_team.remote.delay(0.3)  # so that they do meet
+    meet(server_team, count)
     for code, out, err in [ended(process) for process in [r.start("apply") for r in racers]]:
         assert code == 0, out + err
     assert server_team.versions("train") == numbers(1 + count)
@@ -169,8 +181,7 @@ def test_those_who_want_one_explicit_version_for_different_definitions_do_not_bo
     for number, racer in enumerate(racers):
         racer.settings()
         racer.ask("train", TINY[number], text="version: 1.0")
-    assert server_team.remote is not None
-    server_team.remote.delay(0.3)
+    meet(server_team, 2)
     codes = sorted(code for code, _, _ in [ended(p) for p in [r.start("apply") for r in racers]])
     assert codes == [0, 5]
     assert server_team.versions("train") == ["1.0"]
