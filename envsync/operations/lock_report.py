@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +46,14 @@ class LockReport:
         if errors and len(errors) < len(self.environments):
             return 3
         return _first(errors) if errors else 0
+
+    def with_broken(self, broken: Mapping[str, EnvsyncError]) -> LockReport:
+        """Return the report with the environments, by name, whose specs could not be read."""
+        failed = (
+            LockOutcome(name=name, outcome="failed", error=error) for name, error in broken.items()
+        )
+        found = sorted([*self.environments, *failed], key=lambda outcome: outcome.name)
+        return LockReport(environments=tuple(found))
 
 
 _PRECEDENCE = (1, 5, 6, 7, 4, 8, 3, 2)

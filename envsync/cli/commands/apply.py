@@ -16,11 +16,10 @@ from envsync.cli.progress import progress
 from envsync.cli.session import Session
 from envsync.errors import InvalidInput, Misuse, StalePlan
 from envsync.operations.apply import Approve, apply
+from envsync.operations.approval import only
 from envsync.operations.outcome import Outcome
 from envsync.operations.plan import Planned
 from envsync.planning.plan import CHANGING, EnvironmentPlan
-
-SHORTEST_ID = 8
 
 
 @click.command("apply")
@@ -55,7 +54,7 @@ def command(
     if plan_file is not None:
         approve = _saved(plan_file)
     elif plan_id:
-        approve = _identified(plan_id)
+        approve = only(plan_id)
     with progress(session) as shown:
         outcome = apply(session.workshop(config, shown, jobs), names, approve=approve)
     if session.format == "json":
@@ -63,22 +62,6 @@ def command(
     else:
         _print(session, outcome)
     context.exit(outcome.exit_code)
-
-
-def _identified(plan_id: str) -> Approve:
-    def approve(planned: Planned) -> Mapping[str, EnvironmentPlan]:
-        now = planned.plan.id
-        if not planned.plan.changing:
-            return {}  # somebody did it since, or what stands in its way is reported by itself
-        if len(plan_id) < SHORTEST_ID or not now.startswith(plan_id.lower()):
-            raise StalePlan(
-                "the plan is not the one that was reviewed",
-                detail=f"Reviewed: {plan_id}. Now it would be {now[:16]}.",
-                hint="Review it again:\n    envsync plan",
-            )
-        return {e.name: e for e in planned.plan.changing}
-
-    return approve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

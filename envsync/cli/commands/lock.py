@@ -14,7 +14,7 @@ from envsync.cli.lock_output import check_json, check_text, report_json, report_
 from envsync.errors import Misuse
 from envsync.operations.load import Repository, load_repository
 from envsync.operations.lock import check_locks, lock_environments
-from envsync.operations.lock_report import LockCheck, LockOutcome, LockReport, check_exit_code
+from envsync.operations.lock_report import LockCheck, check_exit_code
 from envsync.operations.lock_work import LockChoices
 
 _ALL = "*"
@@ -68,7 +68,8 @@ def command(
 
     with progress(context.obj) as shown:
         tools = context.obj.lock_tools(shown)
-        report = _with_broken(lock_environments(specs, tree, rules, tools, choices), repository)
+        report = lock_environments(specs, tree, rules, tools, choices)
+        report = report.with_broken(repository.broken)
     click.echo(report_json(report) if as_json else report_text(report))
     context.exit(report.exit_code)
 
@@ -97,15 +98,6 @@ def _date(text: str) -> datetime.datetime:
             hint="Write 2025-03-31 or 2025-03-31T12:00:00Z.",
         )
     return moment.astimezone(datetime.UTC)
-
-
-def _with_broken(report: LockReport, repository: Repository) -> LockReport:
-    broken = (
-        LockOutcome(name=name, outcome="failed", error=error)
-        for name, error in repository.broken.items()
-    )
-    found = sorted([*report.environments, *broken], key=lambda outcome: outcome.name)
-    return LockReport(environments=tuple(found))
 
 
 def _with_broken_checks(
