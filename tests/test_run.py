@@ -49,7 +49,7 @@ class Runner:
         *arguments: str,
         stdin: int = subprocess.DEVNULL,
         folder: Path | None = None,
-        **variables: str,
+        variables: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start it in the top folder of the team's repository, or in *folder*."""
         engine = "docker" if self.way == "docker" else "none"
@@ -66,7 +66,7 @@ class Runner:
         return subprocess.Popen(
             command,
             cwd=folder or self.team.root,
-            env=self.environment(variables),
+            env=self.environment(variables or {}),
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -82,7 +82,7 @@ class Runner:
     ) -> tuple[int, str, str]:
         """Run it to its end and return its code and both streams."""
         stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
-        process = self.start(*arguments, stdin=stdin, folder=folder, **variables)
+        process = self.start(*arguments, stdin=stdin, folder=folder, variables=variables)
         out, err = process.communicate(given, timeout=120)
         return process.returncode, out.decode(), err.decode()
 
@@ -306,7 +306,9 @@ def _setup(team: Team, code: int) -> Path:
 def _together(runner: Runner, script: Path, count: int, **variables: str) -> list[tuple[int, str]]:
     command = "test -s setups && echo worked"
     processes = [
-        runner.start("shell", "--setup", str(script), "--", "sh", "-c", command, **variables)
+        runner.start(
+            "shell", "--setup", str(script), "--", "sh", "-c", command, variables=variables
+        )
         for _ in range(count)
     ]
     ended = [process.communicate(timeout=120) for process in processes]

@@ -67,7 +67,7 @@ def test_all_versions_of_an_image_are_told(versions: Team) -> None:
     digest = versions.records("other")[0].digest
     done = versions.envsync("which", digest)
     assert done.code == 0, done.err
-    one, other = done.out.strip().split("\n\n")
+    one, other = sorted(done.out.strip().split("\n\n"))
     assert one.splitlines()[:2] == ["name        one", "version     2"]
     assert other.splitlines()[:2] == ["name        other", "version     1"]
     assert "spec        environments/other/environment.yaml" in other
