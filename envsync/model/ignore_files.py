@@ -30,7 +30,15 @@ def git_rules(text: str, path: str, faults: Faults) -> Ignored:
     except ValueError as error:
         faults.add(Position(file=path), f"A rule cannot be read: {error}")
         return lambda _: False
-    return spec.match_file
+
+
+    def ignored(path: str) -> bool:
+        # git does not look into a folder that is left out, whatever a later rule says of its files.
+        parts = path.split("/")
+        above = ("/".join(parts[:count]) + "/" for count in range(1, len(parts)))
+        return any(map(spec.match_file, above)) or bool(spec.match_file(path))
+
+    return ignored
 
 
 def docker_rules(text: str, path: str, faults: Faults) -> Ignored:

@@ -1,0 +1,354 @@
+"""Dockerfiles and ignore files, judged by git and by Docker's own library."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.utils.build import exclude_paths
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from envsync.model.config import Config
+from envsync.model.definition import BuildDefinition, ContextFile, Definition, definition_of
+from envsync.model.dockerfile import instructions, pinned, uses
+from envsync.model.document import Faults
+from envsync.model.ignore_files import docker_rules, git_rules
+from envsync.model.lock import ImageLock, Lock
+from envsync.model.request import request_hash
+from envsync.model.spec import BuildContext, Settings, Spec
+from envsync.operations.contexts import context_tar, read_context
+from envsync.ports.tree import FileKind, TreeFile
+
+DIGEST = f"sha256:{'a' * 64}"
+
+
+def images(text: str, **arguments: str) -> list[str]:
+    faults = Faults()
+    found = [use.key for use in uses(text, arguments, "Dockerfile", faults)]
+    assert not len(faults), list(faults)
+    return found
+
+
+def problems(text: str, **arguments: str) -> list[str]:
+    faults = Faults()
+    uses(text, arguments, "Dockerfile", faults)
+    return [f"{fault.where.line}: {fault.message}" for fault in faults]
+
+
+# ---- which images a Dockerfile names ----
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FROM debian:12\n", ["debian:12"]),
+        ("from debian:12 as x\nFROM x\n", ["debian:12"]),
+        ("FROM scratch\nCOPY a /\n", []),
+        ("\ufeff# c\r\n\r\nFROM debian\r\n", ["debian"]),
+        ("ARG V=12\nFROM debian:$V\n", ["debian:12"]),
+        ('ARG V=12\nARG I="debian:${V}"\nFROM ${I}\n', ["debian:12"]),
+        ("FROM debian:${V:-11}\n", ["debian:11"]),
+        ("ARG V=1\nFROM debian${V:+:12}\n", ["debian:12"]),
+        ("FROM \\\n# why\n\n  debian:12 \\\n AS x\n", ["debian:12"]),
+        ("# escape=`\nFROM `\n debian:12\n", ["debian:12"]),
+        ("FROM --platform=linux/arm64/v8 debian\n", ["debian linux-aarch64"]),
+        ("FROM --platform=$BUILDPLATFORM debian\n", ["debian"]),
+        ("FROM a AS x\nCOPY --from=x /a /b\nCOPY --from=0 / /\n", ["a"]),
+        ("FROM a AS x\nCOPY --from=b:1 / /\n", ["a", "b:1"]),
+        ("FROM a\nRUN --mount=type=bind,from=tools:2,target=/t /t/x\n", ["a", "tools:2"]),
+        ("FROM a\nRUN <<END\nFROM b\nEND\nFROM c\n", ["a", "c"]),
+        ("FROM a\nRUN echo --from=b from=c\n", ["a"]),
+        (f"FROM a:1@{DIGEST}\n", [f"a:1@{DIGEST}"]),
+    ],
+)  # fmt: skip
+def test_the_images_that_a_dockerfile_names_are_found(text: str, expected: list[str]) -> None:
+    assert images(text) == expected
+
+
+def test_arguments_win_over_defaults() -> None:
+    assert images("ARG V=12\nFROM debian:$V\n", V="13") == ["debian:13"]
+    assert images("ARG V\nFROM debian:$V\n", V="13") == ["debian:13"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("RUN true\n", ["0: There is no FROM in the Dockerfile"]),
+        ("ARG V\nFROM debian:$V\n", ["2: 'V' has no value here"]),
+        ("FROM a b c d\n", ["1: This FROM cannot be read"]),
+        ("FROM\n", ["1: This FROM cannot be read"]),
+        ("FROM Debian:12\n", ["1: 'Debian:12' is not an image reference"]),
+        ("FROM a\nFROM --platform=linux/s390x b\n",
+         ["2: 'linux/s390x' is no platform that images are made for"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_dockerfile_is_told_with_its_line(
+    text: str, expected: list[str]
+) -> None:
+    assert problems(text) == expected
+
+
+def test_every_image_is_replaced_by_its_digest_and_no_line_moves() -> None:
+    text = (
+        "# syntax=docker/dockerfile:1\nARG I=m:1\n"
+        "FROM --platform=linux/arm64 \\\n  # m:1\n  $I AS x\n"
+        "FROM m:1\nRUN echo m:1\nCOPY --from=m:1 --chown=1 /m:1 /\nCOPY --from=x / /\n"
+    )
+    found = uses(text, {}, "Dockerfile", Faults())
+    exact = pinned(text, found, {use.key: DIGEST for use in found})
+    name = f"docker.io/library/m@{DIGEST}"
+    assert exact == (
+        f"# not used: docker/dockerfile:1\nARG I=m:1\nFROM --platform=linux/arm64 \\\n  # m:1\n"
+        f"  {name} AS x\nFROM {name}\nRUN echo m:1\nCOPY --from={name} --chown=1 /m:1 /\n"
+        "COPY --from=x / /\n"
+    )
+    again = uses(exact, {}, "Dockerfile", Faults())
+    assert {use.image for use in again} == {name}
+
+
+@given(st.text(alphabet="FROMrunARG $V{}:-=\\\n#\"'<<E a/@", max_size=80))
+def test_no_text_breaks_the_reading_of_a_dockerfile(text: str) -> None:
+    steps = instructions(text)
+    assert all(1 <= s.line <= s.last <= text.count("\n") + 1 for s in steps)
+    uses(text, {}, "Dockerfile", Faults())
+
+
+# ---- ignore files ----
+
+PATHS = [
+    "a", "b.txt", "dir/a", "dir/b.txt", "dir/sub/c.pyc", "dir/sub/keep.pyc", "other/dir/a", "x y",
+    "Dockerfile", ".dockerignore", "#odd", "[z]", "dir.txt", "deep/1/2/3/a",
+]  # fmt: skip
+
+DOCKER_TABLE = [
+    "a", "/a", "a/", "./a", "dir", "dir/", "*/a", "**/a", "**/*.pyc", "*.txt", "dir/*", "dir/**",
+    "**", "*", "*\n!b.txt", "dir\n!dir/sub", "dir\n!dir/sub/keep.pyc", "!a\na", "a\n!a", "# a\na",
+    "  a  ", "?", "[a-b]", "d?r", "*/sub", "**/sub/*.pyc\n!**/keep.pyc", "deep/**/a",
+    "deep/*/a", "other/../dir", "x y", "**/dir/**", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", DOCKER_TABLE)
+def test_dockerignore_means_what_dockers_own_library_makes_of_it(
+    rules: str, tmp_path: Path
+) -> None:
+    for path in PATHS:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    patterns = [line.strip() for line in rules.splitlines()]
+    patterns = [line for line in patterns if line and not line.startswith("#")]
+    # The library keeps both files, for the engine needs them; neither is asked about here.
+    asked = set(PATHS) - {"Dockerfile", ".dockerignore"}
+    kept = exclude_paths(str(tmp_path), patterns)
+    ignored = docker_rules(rules, ".dockerignore", Faults())
+    assert {path for path in asked if not ignored(path)} == asked & kept
+
+
+@pytest.mark.parametrize(
+    ("rules", "out"),
+    [
+        ("[^b]", {"a"}),
+        ("[^a]", set()),
+        ("\\#odd", {"#odd"}),
+        ("\\[z]", {"[z]"}),
+        ("[[]z]", {"[z]"}),
+    ],
+)
+def test_dockerignore_has_the_patterns_of_go(rules: str, out: set[str]) -> None:
+    ignored = docker_rules(rules, ".dockerignore", Faults())
+    assert {path for path in PATHS if ignored(path)} == out
+
+
+def test_a_dockerignore_that_cannot_be_read_is_told_with_its_line() -> None:
+    faults = Faults()
+    docker_rules("a\n!\n[a\n", ".dockerignore", faults)
+    assert [f"{f.where.line}: {f.message}" for f in faults] == [
+        "2: There is nothing after '!'",
+        "3: '[a' is no pattern",
+    ]
+
+
+GIT_TABLE = [
+    "a", "/a", "dir/", "*.pyc", "!keep.pyc\n*.pyc", "*.pyc\n!keep.pyc", "dir/*\n!dir/sub",
+    "**/a", "deep/**/a", "dir/sub", "# a", "\\#odd", "x\\ y", "*", "/*\n!/dir", "[ab]*",
+    "other/*/a", "dir\n!dir/a",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", GIT_TABLE)
+def test_gitignore_means_what_git_makes_of_it(rules: str, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    for path in PATHS:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    (tmp_path / ".gitignore").write_text(rules + "\n")
+    done = subprocess.run(
+        ["git", "check-ignore", "--no-index", "--stdin", "-z"],
+        cwd=tmp_path, input="\0".join(PATHS).encode(), capture_output=True,
+    )  # fmt: skip
+    expected = set(done.stdout.decode().split("\0")) - {""}
+    ignored = git_rules(rules, ".gitignore", Faults())
+    assert {path for path in PATHS if ignored(path)} == expected
+
+
+# ---- contexts ----
+
+
+Files = dict[str, bytes | tuple[FileKind, bytes]]
+
+
+class Folder:
+    """A tree of one context; implements `envsync.ports.tree.ContextTree`."""
+
+    label = "a tree"
+
+    def __init__(self, files: Files) -> None:
+        self._files: dict[str, tuple[FileKind, bytes]] = {
+            path: found if isinstance(found, tuple) else ("file", found)
+            for path, found in files.items()
+        }
+
+    def read(self, path: str) -> bytes | None:
+        return None
+
+    def list(self, folder: str) -> tuple[str, ...]:
+        return ()
+
+    def files(self, folder: str) -> Sequence[TreeFile]:
+        def reader(data: bytes) -> Callable[[], bytes]:
+            return lambda: data
+
+        return [
+            TreeFile(path=path, kind=kind, read=reader(data))
+            for path, (kind, data) in sorted(self._files.items())
+        ]
+
+
+BUILD = BuildContext(path="ctx", dockerfile="FROM a\n")
+
+
+def names(files: Files) -> list[str]:
+    return [file.path for file in read_context(Folder(files), BUILD).files]
+
+
+def test_amlignore_wins_over_gitignore_and_dockerignore_counts_besides() -> None:
+    files: Files = {
+        "a": b"",
+        "b": b"",
+        "c": b"",
+        "Dockerfile": b"",
+    }
+    git: Files = {".gitignore": b"a\n.*\n"}
+    aml: Files = {".amlignore": b"b\n.*\n"}
+    docker: Files = {".dockerignore": b"c\n"}
+    assert names(files) == ["Dockerfile", "a", "b", "c"]
+    assert names({**files, **git}) == ["Dockerfile", "b", "c"]
+    assert names({**files, **git, **aml}) == ["Dockerfile", "a", "c"]
+    assert names({**files, **aml, **docker}) == ["Dockerfile", "a"]
+    # Only at the root of the context.
+    assert names({**files, "d/.gitignore": b"*\n", "d/e": b""})[-1] == "d/e"
+
+
+def test_a_tar_follows_from_the_files_alone() -> None:
+    files: Files = {
+        "b": b"2", "a/x": ("executable", b"1"), "l": ("link", b"a/x"), "Dockerfile": b"old",
+    }  # fmt: skip
+    one = read_context(Folder(files), BUILD)
+    two = read_context(Folder(dict(reversed(files.items()))), BUILD)
+    tar = b"".join(context_tar(one, "Dockerfile", "new"))
+    assert tar == b"".join(context_tar(two, "Dockerfile", "new"))
+    assert b"new" in tar
+    assert b"old" not in tar
+
+
+# ---- what moves the hashes ----
+
+SPEC = Spec(
+    name="app",
+    path="environments/app/environment.yaml",
+    build=BUILD,
+    settings=Settings(build_arguments={"A": "1"}, build_secrets=("TOKEN",)),
+)
+FILES = (
+    ContextFile(path="Dockerfile", mode="file", sha256="1" * 64),
+    ContextFile(path="run.sh", mode="file", sha256="2" * 64),
+)
+LOCK = Lock(image=ImageLock(request="0" * 64, image="", bases={"linux-64": {"a": DIGEST}}))
+
+
+def hashes(spec: Spec = SPEC, lock: Lock = LOCK, files: tuple[ContextFile, ...] = FILES) -> Any:
+    return definition_of(spec, lock, files).hash, request_hash(spec, Config(), files)
+
+
+def with_build(**changes: str) -> Spec:
+    return dataclasses.replace(SPEC, build=dataclasses.replace(BUILD, **changes))
+
+
+def with_settings(**changes: Any) -> Spec:
+    return dataclasses.replace(SPEC, settings=dataclasses.replace(SPEC.settings, **changes))
+
+
+def other(**changes: str) -> tuple[ContextFile, ...]:
+    return (FILES[0], dataclasses.replace(FILES[1], **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "moves"),
+    [
+        ({"files": FILES[:1]}, (True, True)),
+        ({"files": other(mode="executable")}, (True, True)),
+        ({"files": other(sha256="3" * 64)}, (True, True)),
+        ({"files": other(path="go.sh")}, (True, True)),
+        ({"files": FILES[::-1]}, (False, False)),
+        ({"spec": with_build(path="elsewhere")}, (False, False)),
+        ({"spec": with_build(dockerfile_path="run.sh")}, (True, True)),
+        ({"spec": with_build(dockerfile="FROM b\n")}, (True, True)),
+        ({"spec": with_settings(build_arguments={"A": "2"})}, (True, True)),
+        ({"spec": with_settings(build_secrets=())}, (True, True)),
+        ({"spec": with_settings(build_timeout=5)}, (False, False)),
+        ({"spec": dataclasses.replace(SPEC, name="x", tags={"a": "b"})}, (False, False)),
+        ({"lock": dataclasses.replace(LOCK, image=dataclasses.replace(
+            LOCK.image, bases={"linux-64": {"a": f"sha256:{'b' * 64}"}}))}, (True, False)),
+        ({"lock": dataclasses.replace(LOCK, image=dataclasses.replace(
+            LOCK.image, bases={"linux-aarch64": {"a": DIGEST}}))}, (True, False)),
+    ],
+)  # fmt: skip
+def test_what_decides_a_build_moves_its_hashes(
+    changed: dict[str, Any], moves: tuple[bool, bool]
+) -> None:
+    before, after = hashes(), hashes(**changed)
+    assert (before[0] != after[0], before[1] != after[1]) == moves
+
+
+def test_every_field_of_a_build_moves_the_definition_hash() -> None:
+    made = definition_of(SPEC, LOCK, FILES).build
+    assert made is not None
+    changes: dict[str, Any] = {
+        "files": (), "dockerfile_path": "x", "dockerfile_sha256": "x", "bases": {},
+        "arguments": {}, "secrets": (),
+    }  # fmt: skip
+    assert set(changes) == {field.name for field in dataclasses.fields(BuildDefinition)}
+    for name, value in changes.items():
+        changed = dataclasses.replace(made, **{name: value})
+        assert (
+            Definition(kind="build", build=changed).hash
+            != Definition(kind="build", build=made).hash
+        )
+
+
+def test_the_definition_hash_of_a_known_build_is_this() -> None:
+    assert hashes() == (
+        "12f580791e7e6b9c80f60a8f0b600dc30300438e5f1a0359ae97bc94bb2a9a37",
+        "c05eea0c984ab8cb082811d4fd37c2fbe41e4067e0cb196846aa5025f51934b0",
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.permutations(FILES))
+def test_the_order_of_files_is_nothing(files: list[ContextFile]) -> None:
+    assert hashes(files=tuple(files)) == hashes()
