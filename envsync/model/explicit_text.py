@@ -1,7 +1,7 @@
 """Explicit locks: one URL on each line after ``@EXPLICIT``, as conda and micromamba install them.
 
 A hash may stand after the URL, as ``#<md5>``, ``#<sha256>`` or ``#sha256:<sha256>``. Wheels stand
-in comments, ``# pip name @ URL --hash=sha256:…``, as conda-lock writes and installs them.
+in comments, ``# pip name @ URL#sha256=…``, as conda-lock writes and installs them.
 Source: https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-environments.html
 """
 
@@ -101,9 +101,7 @@ def render_explicit(
 ) -> str:
     """Return the explicit lock of one platform's packages; *about* is written as comments."""
     conda = [f"{p.url}#sha256:{p.sha256}" for p in packages if p.manager == "conda"]
-    wheels = [
-        f"# pip {p.name} @ {p.url} --hash=sha256:{p.sha256}" for p in packages if p.manager == "pip"
-    ]
+    wheels = [f"# pip {p.name} @ {p.url}#sha256={p.sha256}" for p in packages if p.manager == "pip"]
     head = [*(f"# {line}".rstrip() for line in about), f"# platform: {platform}", MARK]
     return "\n".join([*head, *conda, *wheels]) + "\n"
 

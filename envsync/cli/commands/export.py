@@ -48,7 +48,7 @@ def command(
             click.echo(f"wrote  {path}")
         return
     (content,) = exported.files.values()
-    click.echo(content, nl=False)
+    click.echo(content.decode(), nl=False)
 
 
 def _write(exported: Exported, form: str, out: Path | None) -> list[str]:

@@ -12,6 +12,7 @@ from envsync.model.lock import LockedPackage
 from envsync.model.spec import SCRATCH
 
 _INSTALLER = "docker.io/mambaorg/micromamba:2"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INSTALL = "uv pip install --no-deps --require-hashes"
 _WHEELS = "ghcr.io/astral-sh/uv:latest"
 
@@ -93,7 +94,8 @@ def _settings(source: Source, prefix: str) -> list[str]:
         **(source.spec.conda.variables if source.spec.conda else {}),
         **source.spec.settings.environment_variables,
     }
-    lines = [f"ENV PATH={prefix}/bin:$PATH CONDA_PREFIX={prefix} CONDA_DEFAULT_ENV={prefix}"]
+    path = _PATH if source.spec.image == SCRATCH else "$PATH"
+    lines = [f"ENV PATH={prefix}/bin:{path} CONDA_PREFIX={prefix} CONDA_DEFAULT_ENV={prefix}"]
     for name in sorted(variables):
         several = "\n" in variables[name]
         value = "its value has several lines" if several else _quoted(variables[name])
