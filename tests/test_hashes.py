@@ -387,6 +387,7 @@ IMAGE_FIELDS: dict[str, tuple[Any, bool]] = {
     "conda_lock": ("6" * 64, False),
     "virtual_packages": ({"__glibc": "2.17"}, False),
     # Only where there is a Dockerfile; tests/test_build_context.py.
+    "source": ("localhost:5000/curated/base:1", False),
     "bases": ({"linux-64": {"debian:12": f"sha256:{'9' * 64}"}}, False),
 }
 LOCK_FIELDS: dict[str, tuple[Any, bool]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Map
 from urllib.parse import unquote, urlsplit
 
 from packaging.utils import (
@@ -18,9 +19,10 @@ from packaging.utils import (
 )
 
 from envsync.adapters.strict_yaml import Limits, parse_document
-from envsync.errors import Position
+from envsync.errors import InvalidInput, Position
 from envsync.model.canonical import sha256_hex
 from envsync.model.channels import strip_credentials
+from envsync.model.config_reader import fault_of
 from envsync.model.document import (
     Faults,
     Mapping,
@@ -43,6 +45,7 @@ from envsync.model.lock_text import (
     split_packages,
     split_sizes,
 )
+from envsync.model.reference import names_environment, parse_image_reference
 
 LOCK_LIMITS = Limits(size=64 * 1024 * 1024, depth=8, nodes=8_000_000)
 
@@ -316,12 +319,13 @@ def _image(data: bytes, file: str, faults: Faults) -> ImageLock:
         return ImageLock(request="", image="")
     _check_number(header, "format", IMAGE_FORMAT, file, faults)
     texts = {}
-    for key in ("request", "image", "digest", "conda_lock"):
+    for key in ("request", "image", "source", "digest", "conda_lock"):
         if value := as_text(header.get(key), f"'{key}'", faults):
             texts[key] = value.text
     for key, pattern in (("request", _SHA256), ("digest", _DIGEST), ("conda_lock", _SHA256)):
         if (key in texts or key == "request") and not pattern.fullmatch(texts.get(key, "")):
             faults.add(Position(file=file), f"'{key}' is {shown(texts.get(key, ''))}, not a hash")
+    _check_source(texts, Position(file=file), faults)
     for key, value in as_text_map(header.get("sizes"), "'sizes'", faults).items():
         if value.text.isascii() and value.text.isdigit() and len(value.text) < 16:
             sizes[key] = int(value.text)
@@ -330,6 +334,7 @@ def _image(data: bytes, file: str, faults: Faults) -> ImageLock:
     return ImageLock(
         request=texts.get("request", ""),
         image=texts.get("image", ""),
+        source=texts.get("source", ""),
         digest=texts.get("digest", ""),
         conda_lock=texts.get("conda_lock", ""),
         platforms=_base_platforms(header, faults),
@@ -342,6 +347,18 @@ def _image(data: bytes, file: str, faults: Faults) -> ImageLock:
         },
         sizes=sizes,
     )
+
+
+def _check_source(texts: Map[str, str], where: Position, faults: Faults) -> None:
+    """An environment as base stands in the lock with the image that it was."""
+    source = texts.get("source", "")
+    if not source and names_environment(texts.get("image", "")):
+        faults.add(where, f"'source' does not say where {shown(texts['image'])} is", "envsync lock")
+    if source:
+        try:
+            parse_image_reference(source)
+        except InvalidInput as error:
+            fault_of(error, where, faults)
 
 
 def _base_platforms(header: Mapping, faults: Faults) -> dict[str, BasePlatform]:

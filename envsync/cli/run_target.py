@@ -62,7 +62,7 @@ def _by_digest(session: Session, digest: str) -> Place:
             hint="See what is recorded:\n    envsync list",
         )
     if anonymous.image:
-        return place_at(session.hosts().at, anonymous.image, digest)
+        return place_at(session.source, anonymous.image, digest)
     registry = anonymous_registry(session)
     return Place(registry=registry, repository=REPOSITORY, reference=digest, remote=False)
 

@@ -96,7 +96,7 @@ def anonymous_parts(session: Session, config: Config, progress: Progress) -> Ano
         tools=replace(session.lock_tools(progress), write=LockFolders(folder)),
         locks=WorkTree(folder),
         registry=anonymous_registry(session),
-        source=session.hosts().at,
+        source=session.source,
         store=store,
         workspace=lambda: BuildFolder(cache / "build"),
         memory=anonymous_memory(session),

@@ -25,5 +25,5 @@ def build_site(parts: Parts) -> BuildSite:
         connect=connect,
         logs=build_logs(parts),
         secret=parts.environ.get,
-        source=parts.hosts().at,
+        source=parts.source,
     )

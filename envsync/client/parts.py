@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from envsync.errors import InvalidInput, Unavailable
 from envsync.model.channels import CHANNEL_ALIAS
-from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LAYOUT, Config
+from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LAYOUT, LAYOUT_HOST, Config
 from envsync.model.names import repository_component
 from envsync.model.reference import parse_registry_location
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from envsync.operations.readers import Readers
     from envsync.planning.freshness import LockRules
     from envsync.ports.progress import Progress
-    from envsync.ports.registry import RegistryWriter
+    from envsync.ports.registry import RegistryReader, RegistryWriter
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,6 +108,18 @@ class Parts:
         faults.check(f"{CONFIG_FILE} cannot be used")
         return config
 
+    def working_config(self) -> Config:
+        """Read the settings as they stand in the working folder."""
+        from envsync.adapters.strict_yaml import parse_document
+        from envsync.adapters.worktree import WorkTree
+        from envsync.model.document import Faults
+        from envsync.operations.load import load_config
+
+        faults = Faults()
+        config = load_config(WorkTree(self.root), parse_document, faults)
+        faults.check(f"{CONFIG_FILE} cannot be used")
+        return config
+
     def readers(self) -> Readers:
         """Return what turns files into values."""
         from envsync.adapters.conda_lock_file import parse_lock
@@ -157,7 +169,15 @@ class Parts:
         from envsync.operations.observe import Registries
 
         registry, repository = self.registry(config)
-        return Registries(registry=registry, repository=repository, source=self.hosts().at)
+        return Registries(registry=registry, repository=repository, source=self.source)
+
+    def source(self, host: str) -> RegistryReader:
+        """Return the registry of an image reference, by its host, for reading."""
+        from envsync.adapters.registries import open_registry
+
+        if host == LAYOUT_HOST:
+            return open_registry(self.root / LAYOUT, self.hosts())
+        return self.hosts().at(host)
 
     def image(self, config: Config, name: str) -> str:
         """Return what people write to pull the images of environment *name*, without a tag."""

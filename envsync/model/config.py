@@ -12,6 +12,10 @@ LAYOUT = ".envsync/registry"
 """Where the embedded registry stands when ``registry:`` is not configured."""
 
 
+LAYOUT_HOST = "layout.invalid"
+"""How references call the registry in `LAYOUT`; no host can have this name (RFC 2606)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Settings of a repository; every one has a default that works on one laptop."""

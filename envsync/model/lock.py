@@ -64,6 +64,8 @@ class ImageLock:
     """Request hash of the spec that was locked: a fast path, and how equal requests are found."""
     image: str
     """The base as written in the spec."""
+    source: str = ""
+    """Where that is, as an image reference, when `image` names an environment; '' otherwise."""
     digest: str = ""
     """Of what the tag pointed at, manifest or index; '' for scratch."""
     platforms: Mapping[str, BasePlatform] = field(default_factory=dict)
@@ -76,6 +78,11 @@ class ImageLock:
     bases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """For a Dockerfile: platform, then image as it is named there, to the digest of its manifest.
     A platform without images stands here too: everything in it may come from the context."""
+
+    @property
+    def location(self) -> str:
+        """The image reference under which `digest` can be had."""
+        return self.source or self.image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,8 @@ def render_image(image: ImageLock) -> bytes:
         f"request: {scalar(image.request)}",
         *([] if image.bases else [f"image: {scalar(image.image)}"]),
     ]
+    if image.source:
+        lines.append(f"source: {scalar(image.source)}")
     if image.digest:
         lines.append(f"digest: {scalar(image.digest)}")
     if image.conda_lock:

@@ -110,6 +110,11 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
+def names_environment(text: str) -> bool:
+    """Tell whether *text*, where an image is asked for, names an environment instead."""
+    return text.startswith(_PREFIX)
+
+
 def is_azure_registry(text: str) -> bool:
     """Tell whether *text* can name a registry in an ``azureml://`` reference."""
     return _AZURE_REGISTRY.fullmatch(text) is not None
@@ -183,7 +188,8 @@ def parse_environment_reference(text: str) -> EnvironmentReference:
             raise refuse("It says neither a version nor latest.")
         separator = found[0]
         name, value = bare[: found.start()], bare[found.end() :]
-    if not is_name(name):
+    # Environments that the platform provides have dots in their names, such as sklearn-1.5.
+    if not is_name(name.replace(".", "-") if registry else name):
         raise refuse(
             f"{name!r} is not a name: letters, digits, '-' and '_', at most 255, "
             "and a letter or digit first."

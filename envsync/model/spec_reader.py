@@ -29,7 +29,12 @@ from envsync.model.document import (
 )
 from envsync.model.names import CURATED_PREFIXES, is_name, is_version
 from envsync.model.places import BadPath, carries_credentials, carries_login, placeholder, within
-from envsync.model.reference import parse_image_reference
+from envsync.model.reference import (
+    EnvironmentReference,
+    names_environment,
+    parse_environment_reference,
+    parse_image_reference,
+)
 from envsync.model.settings_reader import (
     SETTINGS_KEYS,
     check_settings,
@@ -104,7 +109,7 @@ def read_spec(root: Node, faults: Faults, *, path: str, name: str | None) -> Spe
     as_text(document.get("$schema"), "'$schema'", faults)
     as_text(document.get("datastore"), "'datastore'", faults)
     as_mapping(document.get("properties"), "'properties'", faults)
-    image = _image(document.get("image"), faults)
+    image = _image(document.get("image"), name, faults)
     build = _build(document.get("build"), path, faults)
     settings = read_settings(document.get("envsync"), faults)
     _check_kind(document, faults)
@@ -210,7 +215,7 @@ def _is_scratch(document: Mapping) -> bool:
     return isinstance(node, Scalar) and node.text.strip() == SCRATCH
 
 
-def _image(node: Node | None, faults: Faults) -> str | None:
+def _image(node: Node | None, name: str | None, faults: Faults) -> str | None:
     text = as_text(node, "'image'", faults)
     if text is None:
         return None
@@ -242,11 +247,26 @@ def _image(node: Node | None, faults: Faults) -> str | None:
         )
         return None
     try:
-        parse_image_reference(image)
+        if names_environment(image):
+            _check_base(parse_environment_reference(image), name, text, faults)
+        else:
+            parse_image_reference(image)
     except InvalidInput as error:
         fault_of(error, text.where, faults)
         return None
     return image
+
+
+def _check_base(
+    base: EnvironmentReference, name: str | None, text: Scalar, faults: Faults
+) -> None:
+    """An environment may be the base of others."""
+    if base.name == name and not base.registry:
+        faults.add(
+            text.where,
+            f"{shown(base.name)} is to be built on itself",
+            "Name another environment, or the image that both are built on.",
+        )
 
 
 def _check_kind(document: Mapping, faults: Faults) -> None:

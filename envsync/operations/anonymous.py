@@ -104,7 +104,7 @@ def resolve_anonymous(
         if known is not None:
             return _anonymous(known.digest, definition, request, spec, lock), None
         if spec.kind == "image":
-            place = place_at(parts.source, lock.image.image, lock.image.digest)
+            place = place_at(parts.source, lock.image.location, lock.image.digest)
             digest = lock.image.digest
         else:
             digest = _built(definition, lock, parts, spec.path)
@@ -145,7 +145,7 @@ def _built(definition: Definition, lock: Lock, parts: AnonymousParts, path: str)
         return there.value.digest
     base = None
     if lock.image.image != SCRATCH:
-        base = parts.source(parse_image_reference(lock.image.image).registry)
+        base = parts.source(parse_image_reference(lock.image.location).registry)
     with parts.workspace() as workspace:
         image = build(definition, lock, parts.store(), base, workspace, parts.progress, path)
         parts.progress.step(path, f"keeping {len(image.blobs)} blobs")
@@ -166,7 +166,7 @@ def _anonymous(
         definition=definition.hash,
         request=request,
         spec=spec.path,
-        image=lock.image.image if spec.kind == "image" else "",
+        image=lock.image.location if spec.kind == "image" else "",
     )
 
 

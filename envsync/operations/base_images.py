@@ -25,6 +25,8 @@ class Base:
     digest: str = ""
     """Of what the reference names, manifest or index; '' for scratch."""
     platforms: Mapping[str, BasePlatform] = field(default_factory=dict)
+    source: str = ""
+    """Where it is, as an image reference, when it was asked for as an environment."""
 
 
 def resolve_base(

@@ -148,7 +148,7 @@ def _base(
         return None
     if reader is None:
         raise ValueError("a base image needs a reader of its registry")
-    repository = parse_image_reference(lock.image.image).repository
+    repository = parse_image_reference(lock.image.location).repository
     return read_base(reader, repository, platform.base_digest)
 
 

@@ -55,7 +55,7 @@ def place_of(past: Past, registries: Registries, record: Record, *, remote: bool
     if isinstance(own.registry.head(repository, record.digest), Present):
         return own
     _, lock = past.read(record)
-    return place_at(registries.source, lock.image.image, record.digest)
+    return place_at(registries.source, lock.image.location, record.digest)
 
 
 def place_at(source: Callable[[str], RegistryReader], image: str, digest: str) -> Place:

@@ -16,12 +16,13 @@ from envsync.model.lock import ImageLock, Lock, LockedPackage
 from envsync.model.lock_text import render_conda_lock, render_image
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.pypi_names import provided
+from envsync.model.reference import names_environment, parse_environment_reference
 from envsync.model.spec import SCRATCH, CondaFile, Spec
 from envsync.model.virtual_packages import virtual_packages
 from envsync.operations.base_images import Base, resolve_base
 from envsync.operations.lock_images import locked_images
 from envsync.planning.freshness import LockRules, Stale
-from envsync.ports.bases import FindGlibc, OpenRegistry
+from envsync.ports.bases import FindEnvironment, FindGlibc, OpenRegistry
 from envsync.ports.locks import ContentHashes, LockFiles, ParseLock, WriteLocks
 from envsync.ports.progress import Progress
 from envsync.ports.solver import CondaRequest, CondaSolver, PipRequest, PipResolver, Solution
@@ -54,6 +55,7 @@ class LockTools:
     pip: PipResolver
     open_registry: OpenRegistry
     find_glibc: FindGlibc
+    find_environment: FindEnvironment
     parse: ParseLock
     write: WriteLocks
     content_hashes: ContentHashes
@@ -102,7 +104,7 @@ class LockWork:
         self.sizes = dict(lock.image.sizes)
         self.images = {p: dict(images) for p, images in lock.image.bases.items()}
         found = {p: lock.image.platforms[p] for p in self.based if p in lock.image.platforms}
-        self.base = Base(digest=lock.image.digest, platforms=found)
+        self.base = Base(digest=lock.image.digest, platforms=found, source=lock.image.source)
 
     def share(self, leader: LockWork) -> None:
         """Take over everything that was found out for the same request."""
@@ -159,6 +161,7 @@ def lock_files(work: LockWork, content_hashes: ContentHashes) -> tuple[Lock, Loc
         image=ImageLock(
             request=work.request,
             image=work.spec.image or "",
+            source=work.base.source,
             digest=work.base.digest,
             platforms=work.base.platforms,
             bases=work.images,
@@ -203,22 +206,25 @@ def _resolve_base(work: LockWork, tools: LockTools, choices: LockChoices) -> Non
         # A tag that has moved is no reason to lock again; only an upgrade follows it.
         if old and old.image.image == spec.image and not choices.upgrade and not work.base.digest:
             found = {p: old.image.platforms[p] for p in work.based if p in old.image.platforms}
-            work.base = Base(digest=old.image.digest, platforms=found)
+            work.base = Base(digest=old.image.digest, platforms=found, source=old.image.source)
         missing = [p for p in work.based if p not in work.base.platforms]
         if not missing:
             return
         tools.progress.step(spec.name, f"resolving {spec.image}")
+        source = work.base.source
+        if not source and spec.image and names_environment(spec.image):
+            source = str(tools.find_environment(parse_environment_reference(spec.image)))
         # What the spec says about glibc itself needs no look into the image.
         searched = spec.conda is not None and "__glibc" not in spec.settings.virtual_packages
         found_base = resolve_base(
-            spec.image or SCRATCH,
+            source or spec.image or SCRATCH,
             missing,
             open_registry=tools.open_registry,
             find_glibc=tools.find_glibc if searched else None,
             digest=work.base.digest,
         )
         platforms = {**work.base.platforms, **found_base.platforms}
-        work.base = Base(digest=found_base.digest, platforms=platforms)
+        work.base = Base(digest=found_base.digest, platforms=platforms, source=source)
     except EnvsyncError as error:
         work.error = error
 

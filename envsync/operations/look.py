@@ -249,7 +249,7 @@ def show(tree: Tree, past: Past, reference: EnvironmentReference, image: str) ->
         )
     record = past.find(reference)
     spec, lock = past.read(record)
-    where = f"{image}:{record.version}" if spec.kind != "image" else lock.image.image
+    where = f"{image}:{record.version}" if spec.kind != "image" else lock.image.location
     return Shown(
         name=record.name,
         record=record,

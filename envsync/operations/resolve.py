@@ -93,7 +93,7 @@ def resolve(tree: ContextTree, readers: Readers, config: Config, name: str) -> R
         version=spec.version,
         platforms=tuple(p.platform for p in definition.platforms) or lock.platforms,
         lock_sha256=lock.sha256,
-        image=lock.image.image,
+        image=lock.image.location,
         base_digest=lock.image.digest,
         copied=spec.kind != "image" or config.copy_images,
     )

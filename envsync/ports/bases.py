@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from envsync.model.reference import ImageReference
+from envsync.model.reference import EnvironmentReference, ImageReference
 from envsync.oci.descriptor import RawManifest
 from envsync.ports.registry import RegistryReader
 
@@ -14,6 +14,16 @@ class OpenRegistry(Protocol):
 
     def __call__(self, reference: ImageReference) -> RegistryReader:
         """Return a reader of the reference's registry."""
+
+
+class FindEnvironment(Protocol):
+    """Finds the image of an environment that a spec names instead of an image."""
+
+    def __call__(self, reference: EnvironmentReference) -> ImageReference:
+        """Return where the image is: for a recorded version with its digest, else with its tag.
+
+        Raises InvalidInput when there is none, NotAllowed or Unavailable when nobody says.
+        """
 
 
 class FindGlibc(Protocol):

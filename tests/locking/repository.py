@@ -19,7 +19,7 @@ from envsync.adapters.strict_yaml import parse_document
 from envsync.adapters.uv_resolver import UvResolver
 from envsync.adapters.worktree import WorkTree
 from envsync.model.lock import Lock
-from envsync.model.reference import ImageReference
+from envsync.model.reference import EnvironmentReference, ImageReference
 from envsync.operations.load import load_repository
 from envsync.operations.lock import check_locks, lock_environments
 from envsync.operations.lock_report import LockCheck, LockOutcome, LockReport
@@ -83,6 +83,7 @@ class Repository:
             pip=UvResolver(environ=environ),
             open_registry=opened,
             find_glibc=BaseGlibc(self.cache / "glibc").find,
+            find_environment=_nobody,
             parse=parse_lock,
             write=LockFolders(self.root),
             content_hashes=content_hashes,
@@ -147,3 +148,7 @@ def environment_variables(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _nobody(reference: EnvironmentReference) -> ImageReference:
+    raise AssertionError(f"these repositories have no records, and {reference} was asked for")

@@ -17,14 +17,14 @@ from envsync.operations.look import Row, VersionRow, list_environments, list_ver
 
 @click.command("list")
 @click.argument("names", nargs=-1)
-@click.option("--name", metavar="NAME", default="", help="List the versions of NAME.")
+@click.option("--name", metavar="NAME", help="List the versions of NAME.")
 @click.option("--include-archived", is_flag=True, help="List what is archived, too.")
 @click.option("--archived-only", is_flag=True, help="List only what is archived.")
 @click.pass_context
 def command(
     context: click.Context,
     names: tuple[str, ...],
-    name: str,
+    name: str | None,
     include_archived: bool,
     archived_only: bool,
 ) -> None:
@@ -33,7 +33,7 @@ def command(
     NAMES narrow it; globs work. Environments without a spec are listed while they have records.
     What is archived is left out.
     """
-    if name and names:
+    if name is not None and names:
         raise Misuse(
             "--name and NAMES cannot be given together",
             hint="--name lists the versions of one environment.",
@@ -48,7 +48,7 @@ def command(
         warn(warning)
     for broken in past.lifecycles.broken.values():
         warn(str(broken))
-    if name:
+    if name is not None:
         versions = list_versions(tree, past, parse_environment_argument(name))
         kept = [row for row in versions if row.archived in shown]
         hidden = len(versions) - len(kept)

@@ -122,7 +122,7 @@ def _conda_files(source: Source, conda: CondaFile) -> dict[str, bytes]:
 def _image(source: Source) -> str:
     lock = source.lock
     if source.spec.kind == "image" and lock is not None and lock.image.digest:
-        name = lock.image.image.partition("@")[0]
+        name = lock.image.location.partition("@")[0]
         last = name.rpartition("/")[2]
         bare = name[: -len(last)] + last.partition(":")[0]
         return f"{bare}@{lock.image.digest}"

@@ -31,7 +31,7 @@ def dockerfile(source: Source, platforms: Sequence[str], prefix: str) -> Exporte
             hint=f"Lock it:\n    envsync lock {source.spec.name}",
         )
     if source.spec.kind == "image":
-        reference = _at(source.lock.image.image, source.lock.image.digest)
+        reference = _at(source.lock.image.location, source.lock.image.digest)
         return Exported(files={"Dockerfile": f"{_head(source)}FROM {reference}\n".encode()})
     alone = len(platforms) == 1
     texts = {platform: _text(source, platform, prefix) for platform in platforms}
@@ -53,7 +53,7 @@ def _text(source: Source, platform: str, prefix: str) -> str:
     base = SCRATCH
     if lock is not None and lock.image.image != SCRATCH:
         found = lock.image.platforms.get(platform)
-        base = _at(lock.image.image, found.digest if found else "")
+        base = _at(lock.image.location, found.digest if found else "")
     docker = {"linux-aarch64": "linux/arm64"}.get(platform, "linux/amd64")
     lines = [
         "# syntax=docker/dockerfile:1",
