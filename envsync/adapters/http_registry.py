@@ -105,8 +105,9 @@ class HttpReader:
                 if found and (found.digest == reference or not is_digest(reference)):
                     return found
             elif answer.status == 404 and answer.origin == self._host.origin:
-                # The answer to a HEAD has no body that could prove more.
-                if answer.media_type != "text/html":
+                # The answer to a HEAD has no body that could prove more. One about another address,
+                # such as a page to log in, proves nothing; the body of a GET may.
+                if answer.media_type != "text/html" and not answer.redirected:
                     return None
             elif answer.status != 405:
                 raise self._host.refusal(answer, f"HEAD {repository}:{reference}")

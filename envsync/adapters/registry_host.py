@@ -193,7 +193,7 @@ class RegistryHost:
 
     def _exchange(self, ask: _Ask, authorization: str) -> Answer:
         target = ask.target
-        for _ in range(_REDIRECTS_MAX + 1):
+        for hop in range(_REDIRECTS_MAX + 1):
             origin, path = (self.origin, target) if target[:1] == "/" else split_url(target)
             headers = list(ask.headers)
             # To its own origin only: a redirect or an upload address may lead anywhere.
@@ -202,6 +202,7 @@ class RegistryHost:
             answer = self._wire.send(
                 ask.method, origin, path, headers, ask.body, patient=ask.patient
             )
+            answer.redirected = hop > 0
             if answer.status not in _REDIRECTS or ask.method not in {"GET", "HEAD"}:
                 return answer
             with answer:

@@ -104,6 +104,8 @@ class Answer:
         self._closed = False
         self.origin = origin
         """Who answered, after redirects."""
+        self.redirected = False
+        """Whether it answers another question than the one that was asked."""
         self.status = response.status
         self.headers: dict[str, str] = {}
         """Names in lower case."""

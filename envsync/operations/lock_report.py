@@ -8,6 +8,7 @@ from typing import Literal
 
 from envsync.errors import EnvsyncError
 from envsync.model.package_changes import PackageChange
+from envsync.operations.outcome import winning_code
 from envsync.planning.freshness import Stale
 
 Outcome = Literal["fresh", "locked", "reused", "failed"]
@@ -41,11 +42,8 @@ class LockReport:
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 when some failed, or the failures' own code when nothing went well."""
-        errors = [e.error for e in self.environments if e.error is not None]
-        if errors and len(errors) < len(self.environments):
-            return 3
-        return _first(errors) if errors else 0
+        """0 when nothing failed, else the failures' code that wins."""
+        return winning_code(e.error.exit_code for e in self.environments if e.error is not None)
 
     def with_broken(self, broken: Mapping[str, EnvsyncError]) -> LockReport:
         """Return the report with the environments, by name, whose specs could not be read."""
@@ -54,14 +52,6 @@ class LockReport:
         )
         found = sorted([*self.environments, *failed], key=lambda outcome: outcome.name)
         return LockReport(environments=tuple(found))
-
-
-_PRECEDENCE = (1, 5, 6, 7, 4, 8, 3, 2)
-"""Of several exit codes, which one is the process's (release protocol §7)."""
-
-
-def _first(errors: Sequence[EnvsyncError]) -> int:
-    return min((error.exit_code for error in errors), key=_PRECEDENCE.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,5 +73,5 @@ def check_exit_code(checks: Sequence[LockCheck]) -> int:
     """Return 0 when all locks hold, 2 when one does not, an error's own code before that."""
     errors = [check.error for check in checks if check.error is not None]
     if errors:
-        return _first(errors)
+        return winning_code(error.exit_code for error in errors)
     return 0 if all(check.fresh for check in checks) else 2

@@ -179,7 +179,7 @@ def test_failing_environments_are_told_and_the_others_written(small: Repository)
     small.spec("bad", "flask=99")
     small.spec("worse", "nothing-like-it")
     report = small.lock()
-    assert report.exit_code == 3
+    assert report.exit_code == 6
     by_name = {outcome.name: outcome for outcome in report.environments}
     assert isinstance(by_name["bad"].error, Unsatisfiable)
     assert "nothing-like-it" in str(by_name["worse"].error)
@@ -396,7 +396,7 @@ def test_a_base_that_is_not_there_fails_that_environment_only(
     small.spec("web", "flask", image="layouts.test/nothing:1")
     small.spec("sums", "numpy")
     report = small.lock()
-    assert report.exit_code == 3
+    assert report.exit_code == 6
     assert "There is no such base image" in str(report.environments[1].error)
 
 

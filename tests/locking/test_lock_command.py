@@ -48,11 +48,11 @@ def test_a_change_is_shown_with_what_it_moves(small: Repository) -> None:
     assert "~ flask  3.0.3 → 3.1.0  minor" in shown
 
 
-def test_one_failing_environment_gives_three_and_its_explanation(small: Repository) -> None:
+def test_one_failing_environment_gives_its_own_code_and_its_explanation(small: Repository) -> None:
     small.spec("bad", "flask=99")
     small.spec("good", "click")
     result = run(small)
-    assert result.exit_code == 3
+    assert result.exit_code == 6
     assert "! bad\n    No set of packages satisfies the request\n" in result.stdout
     assert "The channels have flask 3.1.0, 3.0.3." in result.stdout
     assert result.stdout.endswith("Locks: 1 locked, 1 failed.\n")
@@ -63,7 +63,7 @@ def test_a_spec_that_does_not_load_is_told_beside_the_others(small: Repository) 
     folder = small.root / "environments/broken"
     folder.mkdir()
     (folder / "environment.yaml").write_text("nmae: broken\n")
-    assert run(small).exit_code == 3
+    assert run(small).exit_code == 6
     assert run(small, "--check").exit_code == 6
     assert run(small, "good", "--check").exit_code == 0
 

@@ -400,3 +400,14 @@ def test_a_descriptor_of_a_head_has_the_size_of_the_manifest(
         media_type=MANIFEST, digest=hello.manifest.digest, size=len(hello.manifest.body)
     )
     assert registry.head(repository, "1") == Present(expected)
+
+
+def test_a_404_about_another_address_proves_no_absence(
+    registry: HttpRegistry, proxy: Proxy, repository: str
+) -> None:
+    elsewhere = Reply(status=307, headers={"location": "/login"})
+    for method in ("HEAD", "GET"):
+        proxy.on(method, "/manifests/", elsewhere)
+        proxy.on(method, "/login", Reply(status=404, headers={"content-type": "text/plain"}))
+    assert isinstance(registry.head(repository, "1"), Unknown)
+    assert isinstance(registry.manifest(repository, "1"), Unknown)
