@@ -14,6 +14,7 @@ from envsync.errors import InvalidInput
 from envsync.model.canonical import Json, canonical_json
 from envsync.model.definition import FORMAT
 from envsync.model.names import IMAGE_PLATFORMS
+from envsync.oci.activation import ENTRY_POINT
 from envsync.oci.descriptor import is_digest
 from envsync.oci.entry import PREFIX
 from envsync.oci.layer import WrittenLayer
@@ -43,6 +44,11 @@ class BaseConfig:
     history: tuple[Mapping[str, Any], ...] = ()
     extra: Mapping[str, Any] | None = None
     """Other members that stay as they are, such as ``variant``."""
+
+    @property
+    def has_environment(self) -> bool:
+        """Whether the base has an environment where ours goes, as images of envsync have."""
+        return f"CONDA_PREFIX={PREFIX}" in ((self.settings or {}).get("Env") or ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +132,7 @@ def environment(base: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     """Return ``Env``: the base's variables in their order, ours, then *variables* by name."""
     found = dict(item.partition("=")[::2] for item in base)
     path = found.get("PATH") or _DEFAULT_PATH
-    found["PATH"] = f"{PREFIX}/bin:{path}"
+    found["PATH"] = f"{PREFIX}/bin:{path.removeprefix(f'{PREFIX}/bin:')}"
     found["CONDA_PREFIX"] = PREFIX
     found["CONDA_DEFAULT_ENV"] = PREFIX
     found.setdefault("LANG", "C.UTF-8")
@@ -140,6 +146,10 @@ def _container(config: dict[str, Any], settings: Settings) -> dict[str, Json]:
     config["Labels"] = {**(config.get("Labels") or {}), **marks(settings)}
     if settings.user:
         config["User"] = settings.user
+    entry_points = config.get("Entrypoint") or ()
+    if ENTRY_POINT in entry_points:
+        # The base's own environment is hidden, and what its activation needs with it.
+        config["Entrypoint"] = [part for part in entry_points if part != ENTRY_POINT] or None
     if settings.entry_point:
         config["Entrypoint"] = [settings.entry_point, *(config.get("Entrypoint") or ())]
     # What docker leaves behind from its own builds says nothing of this image.

@@ -22,7 +22,7 @@ from envsync.model.reference import parse_image_reference
 from envsync.oci.activation import ENTRY_POINT, SCRIPT, has_scripts, package_variables
 from envsync.oci.config import BaseConfig, Settings, marks, parse_base_config, render_config
 from envsync.oci.descriptor import RawManifest
-from envsync.oci.entry import Entry, file_of
+from envsync.oci.entry import ROOT, Entry, file_of
 from envsync.oci.image import config_descriptor, render_index, render_manifest
 from envsync.oci.installed import history
 from envsync.oci.layer import Layer
@@ -109,13 +109,15 @@ def _build_platform(
     )
     base_blobs = base.layers if base else ()
     # Before any work: too many layers are refused early.
-    count = package_layers(len(base_blobs))
+    hidden = [Layer(segments=(_hiding(),))] if base_config.has_environment else []
+    count = package_layers(len(base_blobs) + len(hidden))
     progress.step(name, f"linking {len(packages)} packages for {platform.platform}")
     staged = store.stage(packages, platform.platform, workspace.staging(platform.platform))
     segments = resolve(staged.packages, staged.python)
     entries = [entry for segment in segments for entry in segment.entries]
     scripts = base is not None and has_scripts(entries)
     layers = [
+        *hidden,
         *(Layer(segments=part.packages) for part in group(segments, count)),
         Layer(segments=(_environment(platform, scripts),)),
     ]
@@ -150,6 +152,21 @@ def _base(
         raise ValueError("a base image needs a reader of its registry")
     repository = parse_image_reference(lock.image.location).repository
     return read_base(reader, repository, platform.base_digest)
+
+
+def _hiding() -> Segment:
+    """Return what hides the environment of a base that is itself an environment.
+
+    Packages of two environments in one folder would be neither of them. What the base has outside
+    of the folder, its settings too, is taken over.
+    Source: https://github.com/opencontainers/image-spec/blob/main/layer.md#opaque-whiteout
+    """
+    return Segment(
+        key=hash_json({"format": FORMAT, "hides": ROOT}),
+        package=None,
+        archive_size=0,
+        entries=(file_of(f"{ROOT}/.wh..wh..opq", b""),),
+    )
 
 
 def _environment(platform: PlatformDefinition, scripts: bool) -> Segment:
