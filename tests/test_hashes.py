@@ -171,6 +171,9 @@ SETTINGS_FIELDS: dict[str, tuple[Any, bool]] = {
     "build_arguments": ({"A": "b"}, False),
     "build_secrets": (("TOKEN",), False),
     "build_timeout": (60, False),
+    "setup": ("echo ready", False),
+    # Only where the image is somebody else's; the test below.
+    "interpreter_path": ("/usr/bin/python3", False),
 }
 CONFIG_FIELDS: dict[str, tuple[Any, bool]] = {
     "registry": ("ghcr.io/team", False),
@@ -401,6 +404,7 @@ DEFINED_BY_SPEC: dict[str, tuple[Any, bool]] = {
     **{name: (changed, False) for name, (changed, _) in SPEC_FIELDS.items()},
     "conda": (dataclasses.replace(CONDA, variables={}), True),
     "build": (BuildContext(path="docker"), False),
+    "inference_config": (SPEC_FIELDS["inference_config"][0], True),
     "settings": (Settings(user="app"), True),
 }
 DEFINED_BY_CONDA = {
@@ -411,6 +415,7 @@ DEFINED_BY_SETTINGS = {
     **{name: (changed, False) for name, (changed, _) in SETTINGS_FIELDS.items()},
     "environment_variables": ({"MODE": "slow"}, True),
     "user": ("app", True),
+    "setup": ("echo ready", True),
 }
 
 
@@ -501,6 +506,9 @@ DEFINITION_FIELDS: dict[str, Any] = {
     "user": "app",
     "image_digest": "x",
     "build": BuildDefinition(files=(), dockerfile_path="Dockerfile", dockerfile_sha256="a"),
+    "inference_config": SPEC_FIELDS["inference_config"][0],
+    "setup": "echo ready",
+    "interpreter_path": "/usr/bin/python3",
 }
 PLATFORM_FIELDS: dict[str, Any] = {"platform": "linux-aarch64", "base_digest": "c", "packages": ()}
 
@@ -574,3 +582,17 @@ def test_a_variable_means_the_same_in_the_conda_file_and_in_the_settings() -> No
 def test_settings_win_over_variables_of_the_conda_file() -> None:
     spec = with_settings(environment_variables={"MODE": "slow", "NEW": "1"})
     assert definition_of(spec, LOCK).environment_variables == {"MODE": "slow", "NEW": "1"}
+
+
+@pytest.mark.parametrize("spec", [Spec(name="x", path="p", image="ubuntu:24.04")])
+def test_the_interpreter_belongs_to_an_image_that_brings_its_own(spec: Spec) -> None:
+    settings = Settings(interpreter_path="/usr/bin/python3")
+    found = definition_of(dataclasses.replace(spec, settings=settings), LOCK)
+    assert found.interpreter_path == "/usr/bin/python3"
+    assert found.hash != definition_of(spec, LOCK).hash
+    assert definition_of(with_settings(interpreter_path="/x"), LOCK).interpreter_path == ""
+
+
+@pytest.mark.parametrize("field", ["inference_config", "setup", "interpreter_path"])
+def test_what_a_definition_lacks_is_not_in_its_document(field: str) -> None:
+    assert field not in definition_of(SPEC, LOCK).document()

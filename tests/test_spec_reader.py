@@ -115,6 +115,7 @@ envsync:
   virtual_packages: {__cuda: 12.40}
   environment_variables: {MODE: on, EMPTY: , ZIP: 010}
   user: app:1000
+  setup: python -m compileall .
 """
 
 
@@ -137,16 +138,17 @@ def test_a_full_spec_is_read_as_it_was_written() -> None:
             virtual_packages={"__cuda": "12.40"},
             environment_variables={"MODE": "on", "EMPTY": "", "ZIP": "010"},
             user="app:1000",
+            setup="python -m compileall .",
         ),
     )
 
 
-def test_every_key_stands_in_the_full_spec_or_belongs_to_a_dockerfile() -> None:
+def test_every_key_stands_in_the_full_spec_or_belongs_to_another_kind() -> None:
     written = set(re.findall(r"^(\S+?):", FULL, re.MULTILINE))
     assert written == set(KEYS) - {"build"}
     settings_written = set(re.findall(r"^  (\w+):", FULL.partition("envsync:")[2], re.MULTILINE))
-    build = {"build_arguments", "build_secrets", "build_timeout"}
-    assert settings_written == set(SETTINGS_KEYS) - build
+    others = {"build_arguments", "build_secrets", "build_timeout", "interpreter_path"}
+    assert settings_written == set(SETTINGS_KEYS) - others
     assert set(SETTINGS_KEYS) == {field.name for field in dataclasses.fields(Settings)}
 
 

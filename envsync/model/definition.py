@@ -13,7 +13,7 @@ from typing import Literal
 from envsync.model.canonical import Json, hash_json, sha256_hex
 from envsync.model.lock import Lock, LockedPackage, Manager
 from envsync.model.names import IMAGE_PLATFORMS, content_tag
-from envsync.model.spec import CondaFile, Kind, Spec
+from envsync.model.spec import CondaFile, InferenceConfig, Kind, Spec
 
 FORMAT = 1
 """Number of the image format (tar, compression, grouping, config); golden tests pin it."""
@@ -128,6 +128,12 @@ class Definition:
     """For ``image`` environments: the digest of the image itself, which is used as it is."""
     build: BuildDefinition | None = None
     """For ``build`` environments, which stand on one platform and have no packages of their own."""
+    inference_config: InferenceConfig | None = None
+    """For ``conda`` environments: what a web service of the image is reached and watched by."""
+    setup: str = ""
+    """For ``conda`` environments: the script that prepares a node, which is put into the image."""
+    interpreter_path: str = ""
+    """Of the Python that an image brings by itself."""
 
     def document(self) -> Json:
         """Return what the definition hash is taken over."""
@@ -141,6 +147,13 @@ class Definition:
         }
         if self.build is not None:
             document["build"] = self.build.document()
+        # Only where there are any, so that what never had them keeps its hash.
+        if self.inference_config is not None:
+            document["inference_config"] = _routes(self.inference_config)
+        if self.setup:
+            document["setup"] = self.setup
+        if self.interpreter_path:
+            document["interpreter_path"] = self.interpreter_path
         return document
 
     @property
@@ -154,6 +167,17 @@ class Definition:
         return content_tag(self.hash)
 
 
+def _routes(config: InferenceConfig) -> Json:
+    return {
+        name: {"port": route.port, "path": route.path}
+        for name, route in (
+            ("liveness_route", config.liveness_route),
+            ("readiness_route", config.readiness_route),
+            ("scoring_route", config.scoring_route),
+        )
+    }
+
+
 def definition_of(spec: Spec, lock: Lock, files: tuple[ContextFile, ...] = ()) -> Definition:
     """Return the definition of an environment; *files* are those of its build context.
 
@@ -164,6 +188,7 @@ def definition_of(spec: Spec, lock: Lock, files: tuple[ContextFile, ...] = ()) -
         return Definition(
             kind="image",
             image_digest=lock.image.digest,
+            interpreter_path=spec.settings.interpreter_path,
         )
     if spec.build is not None:
         return Definition(
@@ -184,6 +209,7 @@ def definition_of(spec: Spec, lock: Lock, files: tuple[ContextFile, ...] = ()) -
                 arguments=spec.settings.build_arguments,
                 secrets=spec.settings.build_secrets,
             ),
+            interpreter_path=spec.settings.interpreter_path,
         )
     conda = spec.conda or CondaFile()
     return Definition(
@@ -202,4 +228,6 @@ def definition_of(spec: Spec, lock: Lock, files: tuple[ContextFile, ...] = ()) -
             **spec.settings.environment_variables,
         },
         user=spec.settings.user,
+        inference_config=spec.inference_config,
+        setup=spec.settings.setup,
     )

@@ -26,7 +26,7 @@ from envsync.model.spec import InferenceConfig, Route, Settings
 
 SETTINGS_KEYS = (
     "platforms", "virtual_packages", "environment_variables", "user",
-    "build_arguments", "build_secrets", "build_timeout",
+    "build_arguments", "build_secrets", "build_timeout", "setup", "interpreter_path",
 )  # fmt: skip
 _ADVICE = {
     "variables": "Write 'environment_variables:'.",
@@ -40,6 +40,7 @@ _ID = r"(?:[a-z_][a-z0-9_-]{0,31}|[0-9]{1,10})"
 _USER = re.compile(rf"{_ID}(?::{_ID})?")
 _VIRTUAL = re.compile(r"__[a-z0-9_-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_INTERPRETER = re.compile(r"(?:/[A-Za-z0-9_.+-]+)+")
 _DAY = 24 * 60 * 60
 _VIRTUAL_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.+-]*")
 
@@ -111,6 +112,8 @@ def read_settings(node: Node | None, faults: Faults) -> Settings:
             mapping.get("build_timeout"), "'build_timeout'", faults, low=1, high=_DAY
         )
         or Settings().build_timeout,
+        setup=_setup(mapping.get("setup"), faults),
+        interpreter_path=_interpreter_path(mapping.get("interpreter_path"), faults),
     )
 
 
@@ -128,8 +131,14 @@ def check_settings(document: Mapping, faults: Faults) -> None:
                 "It is for environments that are built from a Dockerfile.",
             )
     if not absent(document.get("conda_file")):
+        if (found := settings.key("interpreter_path")) is not None:
+            faults.add(
+                found.where,
+                "'interpreter_path' has no effect here: python is that of 'conda_file'",
+                "It is for images that bring their own Python.",
+            )
         return
-    for key in ("virtual_packages", "environment_variables", "user"):
+    for key in ("virtual_packages", "environment_variables", "user", "setup"):
         if (found := settings.key(key)) is not None:
             faults.add(
                 found.where,
@@ -177,6 +186,38 @@ def _build_secrets(settings: Mapping, faults: Faults) -> tuple[str, ...]:
         elif item.text not in names:
             names.append(item.text)
     return tuple(sorted(names))
+
+
+def _setup(node: Node | None, faults: Faults) -> str:
+    text = as_text(node, "'setup'", faults)
+    if text is None:
+        return ""
+    script = text.text
+    if "\0" in script or not script.strip():
+        faults.add(text.where, "'setup' is not a script")
+        return ""
+    if re.fullmatch(r"\s*\S*\.(?:sh|py|bash)\s*", script):
+        faults.add(
+            text.where,
+            f"'setup' is the script itself, and {shown(script.strip())} is a file",
+            f"Write 'setup: sh {script.strip()}' to run a file of the working folder.",
+        )
+        return ""
+    return script
+
+
+def _interpreter_path(node: Node | None, faults: Faults) -> str:
+    text = as_text(node, "'interpreter_path'", faults)
+    if text is None:
+        return ""
+    if not _INTERPRETER.fullmatch(text.text) or ".." in text.text.split("/"):
+        faults.add(
+            text.where,
+            f"{shown(text.text)} is not the path of a program in the image",
+            "Write it from the root, such as /usr/bin/python3.",
+        )
+        return ""
+    return text.text
 
 
 def _virtual_packages(node: Node | None, faults: Faults) -> dict[str, str]:

@@ -95,6 +95,11 @@ class Settings:
     """Variables of the machine that builds, which ``RUN --mount=type=secret`` may read."""
     build_timeout: int = 3600
     """Seconds after which building from a Dockerfile is stopped."""
+    setup: str = ""
+    """A script that prepares a node, which ``envsync run`` runs before the command; the image has
+    it. '' for none."""
+    interpreter_path: str = ""
+    """Absolute path of the Python that an image brings by itself; '' where that is not said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

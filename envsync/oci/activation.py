@@ -17,6 +17,11 @@ from envsync.oci.entry import PREFIX, ROOT, Entry, File
 ENTRY_POINT = f"{PREFIX}/.envsync/entrypoint"
 """The program that runs activation scripts, then what the container was asked to run."""
 
+SETUP = f"{PREFIX}/.envsync/setup"
+"""The script that prepares a node, where the spec has one."""
+SETUP_LABEL = "io.envsync.setup"
+"""Label: where that script is."""
+
 _SCRIPTS = f"{ROOT}/etc/conda/activate.d/"
 _VARIABLES = f"{ROOT}/etc/conda/env_vars.d/"
 
@@ -37,6 +42,12 @@ if [ "$#" -eq 0 ]; then
 fi
 exec "$@"
 """.encode()
+
+
+def setup_file(script: str) -> bytes:
+    """Return the file of a setup script; one that does not say what reads it is a shell's."""
+    text = script if script.startswith("#!") else f"#!/bin/sh\n{script}"
+    return (text if text.endswith("\n") else f"{text}\n").encode()
 
 
 def has_scripts(entries: Iterable[Entry]) -> bool:

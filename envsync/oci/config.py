@@ -14,10 +14,12 @@ from envsync.errors import InvalidInput
 from envsync.model.canonical import Json, canonical_json
 from envsync.model.definition import FORMAT
 from envsync.model.names import IMAGE_PLATFORMS
-from envsync.oci.activation import ENTRY_POINT
+from envsync.model.spec import InferenceConfig
+from envsync.oci.activation import ENTRY_POINT, SETUP, SETUP_LABEL
 from envsync.oci.descriptor import is_digest
 from envsync.oci.entry import PREFIX
 from envsync.oci.layer import WrittenLayer
+from envsync.oci.service import exposed_ports, health_check, route_labels
 
 DEFINITION = "io.envsync.definition-hash"
 """Label and annotation: the hash of the definition that the image was built from."""
@@ -62,6 +64,12 @@ class Settings:
     user: str
     entry_point: str
     """Program that runs before the base's entry point; '' for none."""
+    inference_config: InferenceConfig | None = None
+    """How a web service of the image is reached and watched."""
+    python: bool = False
+    """Whether the environment has a Python."""
+    setup: bool = False
+    """Whether the image has a script that prepares a node."""
 
 
 def parse_base_config(body: bytes, platform: str, layers: int) -> BaseConfig:
@@ -144,6 +152,13 @@ def environment(base: Sequence[str], variables: Mapping[str, str]) -> list[str]:
 def _container(config: dict[str, Any], settings: Settings) -> dict[str, Json]:
     config["Env"] = environment(config.get("Env") or (), settings.variables)
     config["Labels"] = {**(config.get("Labels") or {}), **marks(settings)}
+    if settings.setup:
+        config["Labels"][SETUP_LABEL] = SETUP
+    if (service := settings.inference_config) is not None:
+        config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), **exposed_ports(service)}
+        config["Labels"].update(route_labels(service))
+        if settings.python:
+            config["Healthcheck"] = health_check(service)
     if settings.user:
         config["User"] = settings.user
     entry_points = config.get("Entrypoint") or ()

@@ -19,10 +19,17 @@ from envsync.model.grouping import group, package_layers
 from envsync.model.lock import Lock
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.reference import parse_image_reference
-from envsync.oci.activation import ENTRY_POINT, SCRIPT, has_scripts, package_variables
+from envsync.oci.activation import (
+    ENTRY_POINT,
+    SCRIPT,
+    SETUP,
+    has_scripts,
+    package_variables,
+    setup_file,
+)
 from envsync.oci.config import BaseConfig, Settings, marks, parse_base_config, render_config
 from envsync.oci.descriptor import RawManifest
-from envsync.oci.entry import ROOT, Entry, file_of
+from envsync.oci.entry import ROOT, Entry, file_of, sort_key
 from envsync.oci.image import config_descriptor, render_index, render_manifest
 from envsync.oci.installed import history
 from envsync.oci.layer import Layer
@@ -119,7 +126,7 @@ def _build_platform(
     layers = [
         *hidden,
         *(Layer(segments=part.packages) for part in group(segments, count)),
-        Layer(segments=(_environment(platform, scripts),)),
+        Layer(segments=(_environment(platform, scripts, definition.setup),)),
     ]
     progress.step(name, f"compressing {len(layers)} layers for {platform.platform}")
     written = workspace.write(layers, _counter(progress, name))
@@ -129,6 +136,7 @@ def _build_platform(
         base_digest=platform.base_digest,
         variables={**package_variables(entries), **definition.environment_variables},
         entry_point=ENTRY_POINT if scripts else "",
+        python=any(package.name == "python" for package in packages),
     )
     config = render_config(base_config, settings, [layer for layer, _ in written])
     manifest = render_manifest(
@@ -169,17 +177,26 @@ def _hiding() -> Segment:
     )
 
 
-def _environment(platform: PlatformDefinition, scripts: bool) -> Segment:
+def _environment(platform: PlatformDefinition, scripts: bool, setup: str) -> Segment:
     """Return the top layer's segment: what belongs to the environment and to no package."""
     entries: list[Entry] = [file_of(HISTORY, history(platform.packages))]
     if scripts:
         entries.insert(0, file_of(ENTRY_POINT.removeprefix("/"), SCRIPT, executable=True))
+    if setup:
+        entries.append(file_of(SETUP.removeprefix("/"), setup_file(setup), executable=True))
     described = [package.document() for package in sorted(platform.packages)]
     return Segment(
-        key=hash_json({"format": FORMAT, "packages": described, "scripts": scripts}),
+        key=hash_json(
+            {
+                "format": FORMAT,
+                "packages": described,
+                "scripts": scripts,
+                **({"setup": setup} if setup else {}),
+            }
+        ),
         package=None,
         archive_size=0,
-        entries=tuple(entries),
+        entries=tuple(sorted(entries, key=lambda entry: sort_key(entry.path))),
     )
 
 
@@ -190,6 +207,7 @@ def _settings(
     base_digest: str = "",
     variables: Mapping[str, str] | None = None,
     entry_point: str = "",
+    python: bool = False,
 ) -> Settings:
     return Settings(
         platform=platform,
@@ -198,6 +216,9 @@ def _settings(
         variables=variables or {},
         user=definition.user,
         entry_point=entry_point,
+        inference_config=definition.inference_config,
+        python=python,
+        setup=bool(definition.setup),
     )
 
 

@@ -55,6 +55,15 @@ def _differences(before: Definition, after: Definition) -> Iterator[Reason]:
         yield Reason(code="variables_changed", text=text)
     if before.user != after.user:
         yield Reason(code="user_changed", text=f"user {before.user!r} → {after.user!r}")
+    if before.inference_config != after.inference_config:
+        text = "the routes of the web service differ"
+        yield Reason(code="inference_config_changed", text=text)
+    if before.setup != after.setup:
+        yield Reason(code="setup_changed", text="the setup script differs")
+    if before.interpreter_path != after.interpreter_path:
+        paths = before.interpreter_path or "none", after.interpreter_path or "none"
+        text = f"interpreter {paths[0]} → {paths[1]}"
+        yield Reason(code="interpreter_changed", text=text)
     if before.build is not None and after.build is not None:
         yield from _builds(before.build, after.build)
     if before.format != after.format:
