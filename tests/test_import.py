@@ -124,14 +124,16 @@ def inline_environments(node: Any) -> Any:
             yield from inline_environments(item)
 
 
-def test_a_second_import_overwrites_nothing(examples: Path, root: Path) -> None:
-    first = taken(examples, root)
+@pytest.mark.parametrize("jobs", [False, True])
+def test_a_second_import_writes_nothing(examples: Path, root: Path, jobs: bool) -> None:
+    first = taken(examples, root, jobs=jobs)
     before = contents(root)
-    again = taken(examples, root)
-    assert contents(root).items() >= before.items()
-    named = [one for one in first.imported if not one.renamed]
-    reasons = [f.message for f in again.skipped if "exists already" in f.message]
-    assert len(reasons) >= len(named)
+    again = taken(examples, root, jobs=jobs)
+    assert contents(root) == before
+    assert again.imported == []
+    places = {one.where for one in first.imported} | {same.where for same in first.same}
+    assert {same.where for same in again.same} == places
+    assert again.skipped == first.skipped
 
 
 def test_the_import_is_the_same_each_time(examples: Path, tmp_path: Path) -> None:
@@ -238,6 +240,20 @@ def test_a_build_context_is_copied_with_everything_in_it(tmp_path: Path, root: P
     assert (folder / "context/.dockerignore").exists()
     assert (folder / "environment.yaml").read_text().endswith("  path: context # here\n")
     assert [note.where.file for note in one.notes] == ["ctx/deep/run.sh"]
+
+
+def test_contexts_with_other_files_are_other_environments(tmp_path: Path, root: Path) -> None:
+    job = "$schema: x/commandJob.schema.json\nenvironment:\n  build:\n    path: ctx\n"
+    files = {f"{n}/job.yml": job for n in ("a", "b", "c")}
+    files |= {
+        f"{n}/ctx/Dockerfile": f"FROM debian:{v}\n" for n, v in (("a", 1), ("b", 2), ("c", 1))
+    }
+    source = write(tmp_path / "source", files)
+    report = taken(source, root, jobs=True)
+    assert [one.name for one in report.imported] == ["a", "b"]
+    assert [same.name for same in report.same] == ["a"]
+    again = taken(source, root, jobs=True)
+    assert [same.name for same in again.same] == ["a", "b", "a"]
 
 
 def test_a_build_context_of_the_repository_is_used_where_it_is(root: Path) -> None:
@@ -365,6 +381,8 @@ def test_the_command_tells_all_of_it_as_text_and_as_json(folder_team: Team, tmp_
     assert document["imported"][0]["from"] == {"file": "good.yml", "line": 1, "column": 1}
     assert {skipped["file"] for skipped in document["skipped"]} == {"bad.yml", "conda.yml"}
     again = folder_team.envsync("import", str(source))
-    assert "environments/good exists already" in again.out
-    assert re.search(r"3 files read: 0 environments imported, 0 the same, 3 skipped", again.out)
+    assert re.search(r"3 files read: 0 environments imported, 1 the same, 2 skipped", again.out)
+    write(source, {"good.yml": f"{ENVIRONMENT}name: good\nimage: debian:11\n"})
+    changed = folder_team.envsync("import", str(source))
+    assert "environments/good exists already, and says something else" in changed.out
     assert folder_team.envsync("validate").code == 0

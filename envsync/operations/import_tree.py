@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import posixpath
 from collections.abc import Iterator
+from collections.abc import Mapping as Map
 from dataclasses import dataclass, field, replace
 
 from envsync.errors import Fault, InvalidInput, Position
@@ -22,7 +23,7 @@ from envsync.model.spec_reader import SpecDraft, read_spec, reserved
 from envsync.model.yaml_text import Plain, plain_of, render_yaml, replaced
 from envsync.operations.copied_files import SourceFile, copied_conda, copy_line
 from envsync.operations.import_found import Found, all_files, harvest
-from envsync.operations.load import SPEC_FILES, environment_names, load_environment
+from envsync.operations.load import SPEC_FILES, environment_names, load_environment, load_repository
 from envsync.operations.new import SCHEMA
 from envsync.operations.new_saved import Carried, carry_saved
 from envsync.operations.overlay import Overlay
@@ -131,6 +132,16 @@ def _reasons(error: InvalidInput, found: Found) -> Iterator[Fault]:
         yield Fault(where=found.where, message=message, hint=error.hint)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What an environment says: two that say the same are one."""
+
+    spec: Spec
+    """Without its name and place."""
+    context: Map[str, bytes | None]
+    """Files of a copied build context."""
+
+
 class _Import:
     """Knows the names that are taken, and by what."""
 
@@ -141,26 +152,32 @@ class _Import:
         self._tree = tree
         self._parse = parse
         self._choices = choices
-        self._taken: dict[str, Spec] = {}
-        self._folders = {name.lower(): name for name in environment_names(tree)}
+        self._taken: dict[str, tuple[_Said, str]] = {}
+        self._names_there = {name.lower(): name for name in environment_names(tree)}
+        self._folders = dict(self._names_there)
+        self._there = load_repository(tree, parse).specs if self._folders else {}
         self.conda_files: set[str] = set()
 
     def take(self, found: Found) -> tuple[Imported, dict[str, bytes]] | Same:
         """Return the files of an environment, or the one that says the same already."""
         if left := placeholder(found.named):
             raise InvalidInput(f"{shown(left)} in its name is a placeholder of a template")
-        named = found.named.lower()
-        if named in self._folders and self._folders[named] not in self._taken:
-            folder = f"{ENVIRONMENTS}/{self._folders[named]}"
-            raise InvalidInput(f"{folder} exists already", hint="It is left as it is.")
         name = self._free(found.names)
         carried = self._carried(found, name)
-        spec = load_environment(Overlay(self._tree, carried.files), self._parse, name)
-        said = _without_name(spec)
-        for other, says in self._taken.items():
-            if said == says and found.named in {"", other}:
+        said = self._said(name, carried)
+        for other, (says, was) in self._taken.items():
+            if said == says and found.named in {"", other, was}:
                 return Same(where=found.where, name=other)
-        self._taken[name] = said
+        for other, spec in self._there.items():
+            called = not found.named or other in found.names or _numbered(other, found.names[0])
+            if called and said == self._there_says(other, spec, said):
+                return Same(where=found.where, name=other)
+        if found.named and (folder := self._names_there.get(found.named.lower())):
+            raise InvalidInput(
+                f"{ENVIRONMENTS}/{folder} exists already, and says something else",
+                hint="It is left as it is.",
+            )
+        self._taken[name] = (said, found.named)
         self._folders[name.lower()] = name
         imported = Imported(
             name=name,
@@ -170,6 +187,22 @@ class _Import:
             notes=carried.notes,
         )
         return imported, dict(carried.files)
+
+    def _said(self, name: str, carried: Carried) -> _Said:
+        folder = f"{ENVIRONMENTS}/{name}/"
+        spec = load_environment(Overlay(self._tree, carried.files), self._parse, name)
+        context = {
+            path.removeprefix(folder): data
+            for path, data in carried.files.items()
+            if path.startswith(f"{folder}{_CONTEXT}/")
+        }
+        return _Said(spec=_without_name(spec), context=context)
+
+    def _there_says(self, name: str, spec: Spec, like: _Said) -> _Said:
+        """Return what an environment of the repository says, of the files that *like* has."""
+        folder = f"{ENVIRONMENTS}/{name}"
+        context = {path: self._tree.read(f"{folder}/{path}") for path in like.context}
+        return _Said(spec=_without_name(spec), context=context)
 
     def _free(self, names: tuple[str, ...]) -> str:
         for name in names:
@@ -283,9 +316,17 @@ def _is_remote(path: str) -> bool:
     return is_url(path) or path.startswith("git@")
 
 
+def _numbered(name: str, stem: str) -> bool:
+    return name.startswith(f"{stem}-") and name.removeprefix(f"{stem}-").isdigit()
+
+
 def _without_name(spec: Spec) -> Spec:
+    """Return what an environment says, wherever it stands."""
     conda = replace(spec.conda, path=None) if spec.conda else None
-    return replace(spec, name="", path="", conda=conda)
+    build = spec.build
+    if build is not None and not _is_remote(build.path):
+        build = replace(build, path=posixpath.relpath(build.path, posixpath.dirname(spec.path)))
+    return replace(spec, name="", path="", conda=conda, build=build)
 
 
 def _why_renamed(found: Found, name: str) -> str:
