@@ -17,8 +17,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.model.canonical import sha256_hex
 from envsync.model.channels import strip_credentials
 from envsync.model.lock import LockedPackage
+from envsync.model.own_wheels import path_in_repository
 
 Download = Callable[[str, Path], Awaitable[None]]
 """Writes what is at a URL into a file; OSError or RuntimeError when it cannot."""
@@ -54,15 +56,51 @@ class Archives:
                 f"{package.name} {package.version} is not a package file",
                 detail=f"{strip_credentials(package.url)} ends with none of {', '.join(_SUFFIXES)}",
             )
+        if path_in_repository(package.url):
+            return await asyncio.to_thread(self._kept, package)
         url = package.url.partition("#")[0]
         if url.startswith("file://"):
             path = Path(unquote(urlsplit(url).path))
             await asyncio.to_thread(_verify, path, package)
             return path
-        target = self._folder / package.sha256[:2] / f"{package.sha256}{suffix}"
+        target = self._target(package.sha256, suffix)
         if not target.exists():
             await self._fetch_into(target, url, package)
         return target
+
+    def keep(self, content: bytes, suffix: str) -> None:
+        """Take in an archive that no URL leads to; Unavailable when there is no room for it."""
+        target = self._target(sha256_hex(content), suffix)
+        if target.exists():
+            return
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+            aside = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                aside.replace(target)
+            finally:
+                aside.unlink(missing_ok=True)
+        except OSError as error:
+            raise Unavailable(
+                f"the cache folder {self._folder} cannot be written", detail=str(error)
+            ) from error
+
+    def _kept(self, package: LockedPackage) -> Path:
+        target = self._target(package.sha256, ".whl")
+        if not target.exists():
+            raise InvalidInput(
+                f"the wheel {package.name} {package.version} is not in the repository",
+                detail=f"The lock has {path_in_repository(package.url)}, and no file that the "
+                f"environment names has the sha256 {package.sha256}.",
+                hint="Lock again:\n    envsync lock",
+            )
+        return target
+
+    def _target(self, sha256: str, suffix: str) -> Path:
+        return self._folder / sha256[:2] / f"{sha256}{suffix}"
 
     async def _fetch_into(self, target: Path, url: str, package: LockedPackage) -> None:
         try:

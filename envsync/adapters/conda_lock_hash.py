@@ -17,6 +17,8 @@ from pathlib import Path
 
 from envsync.errors import InvalidInput
 from envsync.model.channels import strip_credentials
+from envsync.model.match_spec import Problem
+from envsync.model.requirement_line import read_requirement_line
 from envsync.model.spec import CondaFile
 
 _CONDA = re.compile(
@@ -85,7 +87,7 @@ def _specs(conda: CondaFile) -> list[dict[str, object]] | None:
         fuzzy = f"{match['fuzzy']}.*" if match["fuzzy"] else ""
         version = fuzzy or match["range"] or match["exact"] or ""
         found.append({**_spec(match["name"], "conda", version), "conda_channel": match["channel"]})
-    for text in conda.pip:
+    for text in _without_wheels(conda):
         match = _PIP.fullmatch(text.strip())
         if match is None:
             return None
@@ -96,6 +98,14 @@ def _specs(conda: CondaFile) -> list[dict[str, object]] | None:
     if conda.pip:
         found.append(_spec("pip", "conda", "*"))
     return found
+
+
+def _without_wheels(conda: CondaFile) -> list[str]:
+    """Return the lines of the pip section that do not name a wheel of the repository."""
+    if not conda.wheels:
+        return list(conda.pip)
+    found = [(text, read_requirement_line(text)) for text in conda.pip]
+    return [text for text, line in found if isinstance(line, Problem) or line.kind != "wheel"]
 
 
 def _spec(name: str, manager: str, version: str, extras: Sequence[str] = ()) -> dict[str, object]:
@@ -147,7 +157,8 @@ def _by_conda_lock(
     dependencies: list[object] = list(conda.dependencies)
     if conda.pip:
         # Options, paths and the like are no requirements for conda-lock either.
-        dependencies.append({"pip": [line for line in conda.pip if not line.startswith("-")]})
+        lines = [line for line in _without_wheels(conda) if not line.startswith("-")]
+        dependencies.append({"pip": lines})
     with tempfile.TemporaryDirectory(prefix="envsync-hash-") as folder:
         source = Path(folder) / "environment.yml"
         # JSON is YAML too.

@@ -39,6 +39,10 @@ class RattlerStore:
         self._cache = cache
         self._allowed = frozenset(allow_link_scripts)
 
+    def keep(self, wheel: bytes) -> None:
+        """Take in a wheel of the repository; see the port."""
+        WheelStore(self._cache / "archives").keep(wheel)
+
     def stage(self, packages: Sequence[LockedPackage], platform: str, staging: Path) -> Staged:
         """Link *packages*, each into a folder of its own below *staging*; see the port."""
         conda = [package for package in packages if package.manager == "conda"]

@@ -7,6 +7,7 @@ does not fit; from the result they are dropped.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import subprocess
 import sys
@@ -25,12 +26,14 @@ from packaging.utils import canonicalize_name
 from envsync.adapters.pip_settings import uv_environment
 from envsync.adapters.solver_faults import strip_urls
 from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable, Unsatisfiable
+from envsync.model.canonical import sha256_hex
 from envsync.model.channels import strip_credentials
 from envsync.model.lock import LockedPackage
+from envsync.model.own_wheels import url_in_repository, wheel_name
 from envsync.model.pip_lines import PipLines, sort_pip_lines
 from envsync.model.virtual_packages import DEFAULT_GLIBC, DEFAULT_OSX
 from envsync.model.wheel_tags import best_wheel, marker_environment, supported_tags
-from envsync.ports.solver import PipRequest, Solution
+from envsync.ports.solver import OwnWheel, PipRequest, Solution
 
 _MACHINES = {"linux-64": "x86_64", "linux-aarch64": "aarch64"}
 _OTHERS = {
@@ -73,7 +76,8 @@ class UvResolver:
                 if entry["name"] not in stubs and _applies(entry, request)
             ]
             parents = self._parents(work, lines, request, packages) if packages else {}
-            wheels = [_wheel(entry, parents, request, work) for entry in packages]
+            own = {sha256_hex(wheel.content): wheel for wheel in request.wheels.values()}
+            wheels = [_wheel(entry, parents, request, work, own) for entry in packages]
         return Solution(
             packages=tuple(sorted((w for w, _ in wheels), key=lambda package: package.name)),
             sizes={wheel.file_name: size for wheel, size in wheels if size},
@@ -125,7 +129,9 @@ class UvResolver:
         uv's pylock.toml does not say who requires what. The versions chosen are given as what the
         output file holds already, so that nothing is chosen anew.
         """
-        pins = "".join(f"{entry['name']}=={entry['version']}\n" for entry in packages)
+        pins = "".join(
+            f"{entry['name']}=={entry['version']}\n" for entry in packages if "version" in entry
+        )
         output = work / "requirements.txt"
         output.write_text(pins, encoding="utf-8")
         self._compile(work, lines, request, output.name)
@@ -134,8 +140,13 @@ class UvResolver:
 
 def _write_inputs(work: Path, lines: PipLines, request: PipRequest) -> frozenset[str]:
     """Write uv's inputs; return the names that conda provides."""
+    own = [
+        _own_wheel(work / f"own-{number}", path, request)
+        for number, path in enumerate(dict.fromkeys(lines.wheels))
+    ]
     (work / "requirements.in").write_text(
-        "".join(f"{line}\n" for line in (*lines.options, *lines.requirements)), encoding="utf-8"
+        "".join(f"{line}\n" for line in (*lines.options, *lines.requirements, *own)),
+        encoding="utf-8",
     )
     constraints = [
         f"{name} @ {_stub(work, name, version).as_uri()}\n"
@@ -149,6 +160,23 @@ def _write_inputs(work: Path, lines: PipLines, request: PipRequest) -> frozenset
         text = 'lock-version = "1.0"\ncreated-by = "envsync"\n\n' + "\n".join(entries)
         (work / "pylock.toml").write_text(text, encoding="utf-8")
     return frozenset(request.provided)
+
+
+def _own_wheel(folder: Path, path: str, request: PipRequest) -> str:
+    """Write a wheel of the repository into *folder* and return the requirement that means it."""
+    wheel, name = request.wheels.get(path), wheel_name(path)
+    if wheel is None or not name:
+        raise InvalidInput(
+            "A pip requirement cannot be locked",
+            detail=f"{path}: "
+            + ("there is no such file" if wheel is None else "this is not the name of a wheel"),
+            hint="A wheel is called name-version-python-abi-platform.whl; keep the name that it "
+            "was built with.",
+        )
+    folder.mkdir()
+    file = folder / posixpath.basename(path)
+    file.write_bytes(wheel.content)
+    return f"{name} @ {file.as_uri()}"
 
 
 def _stub(work: Path, name: str, version: str) -> Path:
@@ -192,7 +220,11 @@ def _applies(entry: Mapping[str, Any], request: PipRequest) -> bool:
 
 
 def _wheel(
-    entry: Mapping[str, Any], parents: Mapping[str, set[str]], request: PipRequest, work: Path
+    entry: Mapping[str, Any],
+    parents: Mapping[str, set[str]],
+    request: PipRequest,
+    work: Path,
+    own: Mapping[str, OwnWheel],
 ) -> tuple[LockedPackage, int]:
     """Return the wheel that fits best, and its size in bytes, 0 when the index does not say it."""
     name, version = canonicalize_name(entry["name"]), str(entry.get("version", ""))
@@ -222,7 +254,10 @@ def _wheel(
         name=name,
         version=version or best.split("-")[1],
         platform=request.platform,
-        url=strip_credentials(url).split("#")[0],
+        # Where the wheel was put for uv is gone when it is read again.
+        url=url_in_repository(own[sha256].path)
+        if "archive" in entry and sha256 in own
+        else strip_credentials(url).split("#")[0],
         sha256=sha256,
         depends=dict.fromkeys(sorted(parents.get(name, ())), "*"),
     )

@@ -87,6 +87,14 @@ class WheelStore:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             return list(pool.map(one, range(len(order))))
 
+    def keep(self, wheel: bytes) -> None:
+        """Take in a wheel of the repository, for `stage` to find by its sha256."""
+
+        async def nowhere(url: str, _: Path) -> None:
+            raise OSError(f"{url} is not fetched")
+
+        Archives(self._folder, nowhere).keep(wheel, ".whl")
+
     async def _fetch(self, wheels: Sequence[LockedPackage]) -> list[Path]:
         plain = {"Accept-Encoding": "identity"}
         async with httpx.AsyncClient(

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from envsync.model.lock import LockedPackage, Manager
 from envsync.model.match_spec import match_spec_name
+from envsync.model.own_wheels import wheel_name
 from envsync.model.spec import CondaFile
 from envsync.model.version_order import compare_versions, release_numbers
 
@@ -137,7 +138,9 @@ def direct_names(conda: CondaFile | None) -> dict[Manager, frozenset[str]]:
         return {"conda": frozenset(), "pip": frozenset()}
     return {
         "conda": frozenset(filter(None, map(match_spec_name, conda.dependencies))),
-        "pip": frozenset(filter(None, map(requirement_name, conda.pip))),
+        "pip": frozenset(
+            filter(None, [*map(requirement_name, conda.pip), *map(wheel_name, conda.wheels)])
+        ),
     }
 
 

@@ -28,11 +28,14 @@ class PipLines:
     insecure_hosts: tuple[str, ...]
     refused: tuple[tuple[str, str], ...]
     """Lines that cannot be locked, each with the reason."""
+    wheels: tuple[str, ...] = ()
+    """Wheels of the repository, by their path as written."""
 
 
 def sort_pip_lines(lines: Iterable[str]) -> PipLines:
     """Sort the lines of a ``pip:`` section out."""
     requirements: list[str] = []
+    wheels: list[str] = []
     words: list[str] = []
     refused: list[tuple[str, str]] = []
     for text in lines:
@@ -44,7 +47,7 @@ def sort_pip_lines(lines: Iterable[str]) -> PipLines:
         elif line.kind == "option":
             words += line.text.replace("=", " ", 1).split()
         elif line.kind == "wheel":
-            refused.append((text, "a wheel file of the repository; serve it from an index for now"))
+            wheels.append(line.target)
         elif line.kind == "source":
             refused.append((text, _NEEDS_CODE))
         else:
@@ -72,4 +75,5 @@ def sort_pip_lines(lines: Iterable[str]) -> PipLines:
         prereleases=prereleases,
         insecure_hosts=tuple(hosts),
         refused=tuple(refused),
+        wheels=tuple(wheels),
     )

@@ -25,6 +25,7 @@ from envsync.operations.build import build
 from envsync.operations.locate import Place, place_at
 from envsync.operations.lock import lock_environments
 from envsync.operations.lock_work import LockChoices, LockTools
+from envsync.operations.own_wheels import keep_wheels
 from envsync.operations.publish import Uploads, publish
 from envsync.operations.readers import read_lock
 from envsync.planning.freshness import LockRules, wanted_platforms
@@ -107,7 +108,7 @@ def resolve_anonymous(
             place = place_at(parts.source, lock.image.location, lock.image.digest)
             digest = lock.image.digest
         else:
-            digest = _built(definition, lock, parts, spec.path)
+            digest = _built(definition, lock, parts, spec, tree)
             place = Place(
                 registry=parts.registry, repository=REPOSITORY, reference=digest, remote=False
             )
@@ -138,7 +139,9 @@ def _locked(spec: Spec, tree: Tree, parts: AnonymousParts) -> Lock:
     return lock
 
 
-def _built(definition: Definition, lock: Lock, parts: AnonymousParts, path: str) -> str:
+def _built(
+    definition: Definition, lock: Lock, parts: AnonymousParts, spec: Spec, tree: Tree
+) -> str:
     """Return the digest of the definition's image in the cache, built now if it is not there."""
     there = parts.registry.head(REPOSITORY, definition.content_tag)
     if isinstance(there, Present):
@@ -146,8 +149,10 @@ def _built(definition: Definition, lock: Lock, parts: AnonymousParts, path: str)
     base = None
     if lock.image.image != SCRATCH:
         base = parts.source(parse_image_reference(lock.image.location).registry)
+    path, store = spec.path, parts.store()
+    keep_wheels(store, tree, spec)
     with parts.workspace() as workspace:
-        image = build(definition, lock, parts.store(), base, workspace, parts.progress, path)
+        image = build(definition, lock, store, base, workspace, parts.progress, path)
         parts.progress.step(path, f"keeping {len(image.blobs)} blobs")
         return publish(
             image,

@@ -23,6 +23,7 @@ from envsync.operations.build_dockerfile import BuildSite
 from envsync.operations.desire import Readers, Wish
 from envsync.operations.observe import Registries
 from envsync.operations.outcome import Outcome, Result, refusal
+from envsync.operations.own_wheels import keep_wheels
 from envsync.operations.parallel import threads
 from envsync.operations.plan import Planned, make_plan
 from envsync.operations.publish import Uploads, publish, published, verify
@@ -34,6 +35,7 @@ from envsync.ports.builder import BuiltImage, PackageStore, Workspace
 from envsync.ports.git import GitWriter
 from envsync.ports.progress import Progress
 from envsync.ports.registry import RegistryWriter
+from envsync.ports.tree import Tree
 
 ROUNDS = 10
 """How often a lost race for a version is planned anew."""
@@ -185,6 +187,7 @@ def _publish_all(
     workshop: Workshop, planned: Planned, todo: Sequence[EnvironmentPlan], uploads: Uploads
 ) -> list[tuple[EnvironmentPlan, Future[str]]]:
     """Publish every environment; those with one definition after one another, built once."""
+    tree = workshop.git.tree(planned.commit.id)
     groups: dict[str, list[EnvironmentPlan]] = defaultdict(list)
     for plan in todo:
         groups[plan.definition].append(plan)
@@ -196,7 +199,7 @@ def _publish_all(
             try:
                 here = replace(plan, copy_from=source) if source else plan
                 future.set_result(
-                    _publish(workshop, planned.wishes.wishes[plan.name], here, uploads)
+                    _publish(workshop, planned.wishes.wishes[plan.name], here, uploads, tree)
                 )
                 source = source or plan.name
             except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
@@ -210,7 +213,9 @@ def _publish_all(
     return done
 
 
-def _publish(workshop: Workshop, wish: Wish, plan: EnvironmentPlan, uploads: Uploads) -> str:
+def _publish(
+    workshop: Workshop, wish: Wish, plan: EnvironmentPlan, uploads: Uploads, tree: Tree
+) -> str:
     """Return the digest under which the environment's definition is published, verified."""
     desired, registry = wish.desired, workshop.registry
     repository = workshop.registries.repository(plan.name)
@@ -254,6 +259,7 @@ def _publish(workshop: Workshop, wish: Wish, plan: EnvironmentPlan, uploads: Upl
             return upload(published(base, reference.repository, digest, resolved.definition))
     with workshop.workspace() as workspace:
         definition, store = resolved.definition, workshop.store
+        keep_wheels(store, tree, resolved.spec)
         return upload(
             build(definition, resolved.lock, store, base, workspace, workshop.progress, plan.name)
         )

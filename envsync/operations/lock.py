@@ -24,6 +24,7 @@ from envsync.operations.lock_work import (
     render,
     solve,
 )
+from envsync.operations.own_wheels import own_wheels
 from envsync.planning.freshness import LockRules, Stale, freshness, wanted_platforms
 from envsync.ports.locks import LockFiles, ParseLock
 from envsync.ports.tree import Tree
@@ -55,7 +56,9 @@ def lock_environments(
         if remote or (not why and not _chosen(choices, old)):
             outcomes[spec.name] = LockOutcome(name=spec.name, outcome="fresh")
         else:
-            works.append(_work(spec, old, why, rules.config))
+            work = _work(spec, old, why, rules.config)
+            _take_wheels(work, tree)
+            works.append(work)
     if works and not choices.chooses_anew:
         _take_from_twins(works, tree, tools.parse)
     _solve(works, rules, tools, choices)
@@ -120,6 +123,13 @@ def _work(spec: Spec, old: Lock | None, why: tuple[Stale, ...], config: Config) 
         # Platforms came or went: what is locked for the others is right as it is.
         work.keep(old)
     return work
+
+
+def _take_wheels(work: LockWork, tree: Tree) -> None:
+    try:
+        work.wheels = own_wheels(tree, work.spec)
+    except InvalidInput as error:
+        work.error = error
 
 
 def _take_from_twins(works: Sequence[LockWork], tree: Tree, parse: ParseLock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +15,7 @@ from envsync.model.config import LOCKS, Config
 from envsync.model.lock import ImageLock, Lock, LockedPackage
 from envsync.model.lock_text import render_conda_lock, render_image
 from envsync.model.names import IMAGE_PLATFORMS
+from envsync.model.own_wheels import url_in_repository
 from envsync.model.pypi_names import provided
 from envsync.model.reference import names_environment, parse_environment_reference
 from envsync.model.spec import SCRATCH, CondaFile, Spec
@@ -25,7 +26,14 @@ from envsync.planning.freshness import LockRules, Stale
 from envsync.ports.bases import FindEnvironment, FindGlibc, OpenRegistry
 from envsync.ports.locks import ContentHashes, LockFiles, ParseLock, WriteLocks
 from envsync.ports.progress import Progress
-from envsync.ports.solver import CondaRequest, CondaSolver, PipRequest, PipResolver, Solution
+from envsync.ports.solver import (
+    CondaRequest,
+    CondaSolver,
+    OwnWheel,
+    PipRequest,
+    PipResolver,
+    Solution,
+)
 
 _AT_ONCE = 4
 
@@ -81,6 +89,8 @@ class LockWork:
     """The environment whose lock was taken over, '' when it was solved."""
     warnings: list[str] = field(default_factory=list)
     error: EnvsyncError | None = None
+    wheels: Mapping[str, OwnWheel] = field(default_factory=dict)
+    """Wheels of the repository, by their path as written."""
 
     @property
     def based(self) -> tuple[str, ...]:
@@ -168,7 +178,7 @@ def lock_files(work: LockWork, content_hashes: ContentHashes) -> tuple[Lock, Loc
             virtual_packages=work.spec.settings.virtual_packages,
             sizes={file: size for file, size in work.sizes.items() if file in files},
         ),
-        packages=work.packages,
+        packages=_by_own_paths(work),
         channels=work.channels,
     )
     written = None
@@ -181,6 +191,21 @@ def lock_files(work: LockWork, content_hashes: ContentHashes) -> tuple[Lock, Loc
     top = render_image(image)
     lock = replace(lock, image=image, conda_lock=own, sha256=sha256_hex((written or b"") + top))
     return lock, LockFiles(conda_lock=written, image=top)
+
+
+def _by_own_paths(work: LockWork) -> dict[str, tuple[LockedPackage, ...]]:
+    """Return the packages; a wheel of the repository is named by where this environment has it."""
+    if not work.wheels:
+        return work.packages
+    urls = {
+        sha256_hex(wheel.content): url_in_repository(wheel.path) for wheel in work.wheels.values()
+    }
+    return {
+        platform: tuple(
+            replace(p, url=urls.get(p.sha256, p.url)) if p.manager == "pip" else p for p in packages
+        )
+        for platform, packages in work.packages.items()
+    }
 
 
 def _well(works: Iterable[LockWork]) -> list[LockWork]:
@@ -308,6 +333,7 @@ def _pip_request(work: LockWork, platform: str, choices: LockChoices) -> PipRequ
         glibc=assumed.get("__glibc", ""),
         osx=assumed.get("__osx", ""),
         provided=provided(packages),
+        wheels=work.wheels,
         prefer=work.preferred(platform, choices),
         exclude_newer=choices.exclude_newer,
     )

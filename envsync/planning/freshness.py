@@ -23,6 +23,7 @@ from envsync.model.document import Faults
 from envsync.model.lock import Lock, LockedPackage
 from envsync.model.match_spec import match_spec_name
 from envsync.model.names import IMAGE_PLATFORMS
+from envsync.model.own_wheels import wheel_name
 from envsync.model.package_changes import chains, direct_names
 from envsync.model.pypi_names import provided
 from envsync.model.request import request_hash
@@ -261,6 +262,7 @@ def _pip(conda: CondaFile, packages: Sequence[LockedPackage], platform: str) -> 
     versions = dict(provided(packages))
     versions.update({p.name: p.version for p in packages if p.manager == "pip"})
     python = next((p.version for p in packages if p.name == "python"), "3")
+    yield from _own_wheels(conda, packages, platform)
     for text in conda.pip:
         try:
             requirement = Requirement(text.split(" #")[0].strip())
@@ -274,6 +276,18 @@ def _pip(conda: CondaFile, packages: Sequence[LockedPackage], platform: str) -> 
             yield _stale(platform, f"{requirement.name} is not locked, the spec asks {text}")
         elif not _contains(requirement, version):
             yield _stale(platform, f"{requirement.name} {version} is locked, the spec asks {text}")
+
+
+def _own_wheels(
+    conda: CondaFile, packages: Sequence[LockedPackage], platform: str
+) -> Iterator[Stale]:
+    locked = {p.name: p.sha256 for p in packages if p.manager == "pip"}
+    for path, sha256 in conda.wheels.items():
+        name = wheel_name(path)
+        if name not in locked:
+            yield _stale(platform, f"{name or path} is not locked, the spec asks {path}")
+        elif locked[name] != sha256:
+            yield _stale(platform, f"{path} is another file than the one that is locked")
 
 
 def _applies(requirement: Requirement, platform: str, python: str) -> bool:

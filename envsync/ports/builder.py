@@ -68,6 +68,9 @@ class Staged:
 class PackageStore(Protocol):
     """Packages of the channels and of the pip index, fetched once and verified."""
 
+    def keep(self, wheel: bytes) -> None:
+        """Take in a wheel of the repository, which no URL leads to, for `stage` to find."""
+
     def stage(self, packages: Sequence[LockedPackage], platform: str, staging: Path) -> Staged:
         """Link *packages* (conda and pip), each into a folder of its own below *staging*.
 

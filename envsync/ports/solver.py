@@ -26,6 +26,15 @@ class CondaRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnWheel:
+    """A wheel that stands in the repository."""
+
+    path: str
+    """Relative to the repository's top."""
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PipRequest:
     """One resolution of wheels for a solved conda environment."""
 
@@ -38,6 +47,8 @@ class PipRequest:
     glibc: str
     provided: Mapping[str, str]
     """Distribution name to version that conda packages already provide."""
+    wheels: Mapping[str, OwnWheel] = field(default_factory=dict)
+    """Wheels of the repository, by their path as it stands in a requirement."""
     osx: str = ""
     """Version of macOS to support, where the platform is one of its; '' for the default."""
     prefer: tuple[LockedPackage, ...] = ()
