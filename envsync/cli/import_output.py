@@ -25,7 +25,9 @@ def import_text(report: ImportReport) -> str:
         names = list(report.uses)
         more = f", and {len(names) - _FEW} more" if len(names) > _FEW else ""
         lines.append(f"Jobs use environments from elsewhere: {', '.join(names[:_FEW])}{more}")
-    total = f"{report.files} files read: {len(report.imported)} environments imported"
+    number = len(report.imported)
+    word = "environment" if number == 1 else "environments"
+    total = f"{report.files} files read: {number} {word} imported"
     parts = [f"{len(report.same)} the same", f"{len(report.skipped)} skipped"]
     lines.append(f"{total}, {', '.join(parts)}.")
     if report.imported:

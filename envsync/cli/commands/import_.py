@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -62,6 +63,8 @@ def _import_archive(session: Session, source: Path) -> None:
     known = session.git(config).known_records().records
     with progress(session) as shown:
         copied = import_archive(archive, registry, repository, known, shown)
+    name, version = copied.record.name, copied.record.version
+    copied = replace(copied, place=f"{session.image(config, name)}:{version}")
     if copied.record.tag not in {record.tag for record in known}:
         warn(f"git here has no record {copied.record.tag}; fetch it, or bring the repository too")
     if session.format == "json":
