@@ -1,6 +1,7 @@
 """Building from Dockerfiles with the Docker engine, through its API.
 
-The engine's own builder is used (the API's version 1), which needs no session with the client.
+The engine's own builder is used, which needs no session with the client; BuildKit where there are
+secrets, or instructions that only it has.
 Source: https://docs.docker.com/reference/api/engine/ (ImageBuild)
 """
 
@@ -11,7 +12,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import docker
@@ -20,6 +21,8 @@ from docker.utils import kwargs_from_env
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
+from envsync.adapters.buildkit_session import BuildKitSession
+from envsync.adapters.buildkit_trace import TRACE, Trace
 from envsync.adapters.docker_config import Credentials
 from envsync.errors import InvalidInput, Unavailable
 from envsync.ports.dockerfiles import BuildOrder, StepFailed
@@ -37,10 +40,18 @@ class DockerBuilder:
     """Implements `envsync.ports.dockerfiles.DockerfileEngine` with what DOCKER_HOST names."""
 
     def __init__(
-        self, environ: Mapping[str, str], login: Callable[[str], Credentials | None]
+        self,
+        environ: Mapping[str, str],
+        login: Callable[[str], Credentials | None],
+        *,
+        network: str = "",
     ) -> None:
-        """Connect; Unavailable when no engine answers. *login* is asked for a registry's login."""
+        """Connect; Unavailable when no engine answers. *login* is asked for a registry's login.
+
+        *network* is that of the steps, as for ``docker build --network``.
+        """
         self._login = login
+        self._network = network
         try:
             settings = kwargs_from_env(environment=dict(environ))
             self._api: Any = docker.APIClient(timeout=_ANSWER_SECONDS, version="auto", **settings)
@@ -61,14 +72,7 @@ class DockerBuilder:
 
     def build(self, order: BuildOrder, log: Callable[[str], None]) -> str:
         """Build and return the id of the image; see the port."""
-        if order.secrets:
-            raise InvalidInput(
-                "the engine's API cannot keep build secrets out of the image",
-                detail=f"Asked for: {', '.join(sorted(order.secrets))}. Through this API a step"
-                " sees only arguments and files of the context, and both stay in the image.",
-                hint="Fetch what needs the secret before the build, and commit it.",
-            )
-        step, image = 0, ""
+        step, image, trace = 0, "", Trace()
         for line in self._lines(order):
             if "stream" in line:
                 for text in _clean(str(line["stream"])):
@@ -78,10 +82,17 @@ class DockerBuilder:
             elif "error" in line:
                 said = str(line["error"]).strip()
                 log(said)
-                raise StepFailed(step, said)
+                raise StepFailed(step, said, trace.failed)
+            elif line.get("id") == TRACE:
+                for text in trace.lines(str(line["aux"])):
+                    for shown in _clean(text):
+                        log(shown)
+                continue
             elif "status" in line and "progressDetail" not in line:
                 log(" ".join(_clean(f"{line.get('id', '')} {line['status']}".strip())))
             image = str((line.get("aux") or {}).get("ID", image))
+        for text in trace.rest():
+            log(text)
         if not image:
             raise Unavailable("the engine built, and does not say what")
         return image
@@ -100,7 +111,12 @@ class DockerBuilder:
 
     def _lines(self, order: BuildOrder) -> Iterator[dict[str, Any]]:
         try:
-            with self._answer(order) as (answer, over):
+            with ExitStack() as stack:
+                session = None
+                if order.buildkit:
+                    session = BuildKitSession(self._api, order.secrets, self._login)
+                    stack.enter_context(session)
+                answer, over = stack.enter_context(self._answer(order, session))
                 yield from _parsed(answer, over, order.timeout)
         except APIError as error:
             raise InvalidInput(
@@ -112,7 +128,9 @@ class DockerBuilder:
             ) from error
 
     @contextmanager
-    def _answer(self, order: BuildOrder) -> Iterator[tuple[Any, threading.Event]]:
+    def _answer(
+        self, order: BuildOrder, session: BuildKitSession | None
+    ) -> Iterator[tuple[Any, threading.Event]]:
         """Send the build; its answer ends when the time is over, which stops the engine too."""
         answer = self._api.post(
             f"{self._api.base_url}/v{self._api.api_version}/build",
@@ -122,6 +140,8 @@ class DockerBuilder:
                 "labels": json.dumps(dict(order.labels)),
                 "rm": "1",
                 "forcerm": "1",
+                **({"networkmode": self._network} if self._network else {}),
+                **({"version": "2", "session": session.id} if session else {}),
             },
             data=order.context(),
             headers={

@@ -19,7 +19,11 @@ def build_site(parts: Parts) -> BuildSite:
     def connect() -> DockerfileEngine:
         from envsync.adapters.docker_build import DockerBuilder
 
-        return DockerBuilder(parts.environ, parts.hosts().login)
+        return DockerBuilder(
+            parts.environ,
+            parts.hosts().login,
+            network=parts.environ.get("ENVSYNC_BUILD_NETWORK", ""),
+        )
 
     return BuildSite(
         connect=connect,

@@ -26,6 +26,7 @@ _VARIABLE = re.compile(
 )
 _ARGUMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:=(\"[^\"]*\"|'[^']*'|\S*))?")
 _SOURCE = re.compile(r"(?:^|(?<=[\s,]))(?:--)?from=([^\s,]+)")
+_NEWER = re.compile(r"--(?:mount|network|security|link|parents|exclude|checksum|chmod)\b")
 _HERE = {"BUILDPLATFORM", "TARGETPLATFORM"}
 _PLATFORM = re.compile(r"([a-z0-9]+)/([a-z0-9]+)(?:/[a-z0-9]+)?")
 
@@ -89,6 +90,15 @@ def uses(text: str, arguments: Mapping[str, str], path: str, faults: Faults) -> 
             Position(file=path), "There is no FROM in the Dockerfile", "Begin with 'FROM …'."
         )
     return tuple(found)
+
+
+def needs_buildkit(text: str) -> bool:
+    """Tell whether a Dockerfile has what the engine's older builder does not know."""
+    return any(
+        one.keyword in {"RUN", "COPY", "ADD"}
+        and (_HEREDOC.search(one.rest) or _NEWER.search(_flags(one.rest)))
+        for one in instructions(text)
+    )
 
 
 def pinned(text: str, found: tuple[Use, ...], digests: Mapping[str, str]) -> str:

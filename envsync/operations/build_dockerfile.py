@@ -17,7 +17,7 @@ from typing import IO
 
 from envsync.errors import Fault, InvalidInput, LockStale, Position, Unavailable
 from envsync.model.definition import BuildDefinition, Definition
-from envsync.model.dockerfile import Use, instructions, pinned, uses
+from envsync.model.dockerfile import Instruction, Use, instructions, needs_buildkit, pinned, uses
 from envsync.model.document import Faults
 from envsync.model.reference import parse_image_reference
 from envsync.model.spec import BuildContext
@@ -94,6 +94,7 @@ def build_dockerfile(
         labels=marks(settings),
         registries=tuple(sorted({_host(use) for use in found})),
         secrets=secrets,
+        buildkit=bool(secrets) or needs_buildkit(text),
         timeout=resolved.spec.settings.build_timeout,
     )
     image = _built(order, engine, site.logs, definition, build, progress, name)
@@ -130,12 +131,14 @@ def _built(
     name: str,
 ) -> str:
     tail: list[str] = []
+    # The log comes line by line, so a secret of several lines is hidden line by line.
+    hidden = [line for secret in order.secrets.values() for line in secret.splitlines() if line]
 
     with logs.write(definition.hash) as keep:
 
         def log(line: str) -> None:
-            for secret in order.secrets.values():
-                line = line.replace(secret, "***")
+            for part in hidden:
+                line = line.replace(part, "***")
             keep(line)
             tail.append(line)
             del tail[:-_TAIL]
@@ -156,7 +159,8 @@ def _failure(error: StepFailed, build: BuildContext, tail: list[str], name: str)
     steps = instructions(build.dockerfile)
     hint = f"The whole log:\n    envsync logs {name}"
     said = tail[-1] if tail else ""
-    if not 0 < error.step <= len(steps):
+    number = error.step or _place(steps, error.written)
+    if not 0 < number <= len(steps):
         where = Position(file=build.file)
         return InvalidInput(
             f"the Dockerfile of {name} does not build",
@@ -164,11 +168,11 @@ def _failure(error: StepFailed, build: BuildContext, tail: list[str], name: str)
             hint=hint,
             faults=(Fault(where=where, message=said),),
         )
-    step = steps[error.step - 1]
+    step = steps[number - 1]
     where = Position(file=build.file, line=step.line, column=1)
     written = f"{step.keyword} {step.rest}"
     shown = written if len(written) <= 100 else f"{written[:99]}…"
-    message = f"step {error.step} of {len(steps)} failed: {shown}"
+    message = f"step {number} of {len(steps)} failed: {shown}"
     last = "\n".join(f"    {line}" for line in tail)
     return InvalidInput(
         f"the Dockerfile of {name} does not build",
@@ -176,6 +180,13 @@ def _failure(error: StepFailed, build: BuildContext, tail: list[str], name: str)
         hint=hint,
         faults=(Fault(where=where, message=message),),
     )
+
+
+def _place(steps: tuple[Instruction, ...], written: str) -> int:
+    """Return the number of an instruction by its text, 0 when the Dockerfile has it not."""
+    wanted = written.split()
+    texts = ([step.keyword, *step.rest.split()] for step in steps)
+    return next((number for number, text in enumerate(texts, start=1) if text == wanted), 0)
 
 
 def _known(

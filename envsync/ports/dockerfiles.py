@@ -21,18 +21,22 @@ class BuildOrder:
     registries: tuple[str, ...]
     """Hosts of the images that it builds on, for their logins."""
     secrets: Mapping[str, str]
-    """Values that steps may read and that nothing else may hold, by name."""
+    """Values that steps may read and that nothing else may hold, by name; they need BuildKit."""
+    buildkit: bool
+    """Whether the Dockerfile needs what only BuildKit does."""
     timeout: int
     """Seconds."""
 
 
 class StepFailed(Exception):
-    """A Dockerfile did not build: at which step, counted from 1, and what the engine said."""
+    """A Dockerfile did not build: at which step, and what the engine said."""
 
-    def __init__(self, step: int, said: str) -> None:
+    def __init__(self, step: int, said: str, written: str = "") -> None:
         super().__init__(said)
         self.step = step
-        """0 when it failed before the first one."""
+        """Counted from 1; 0 when the engine does not say it by number."""
+        self.written = written
+        """The instruction, where the engine says that."""
         self.said = said
 
 
