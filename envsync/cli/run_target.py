@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from envsync.adapters.strict_yaml import parse_document
 from envsync.adapters.worktree import WorkTree
 from envsync.cli.output import warn
 from envsync.cli.run_wiring import anonymous_memory, anonymous_parts, anonymous_registry
 from envsync.cli.session import Session
-from envsync.errors import InvalidInput
+from envsync.errors import EnvsyncError, InvalidInput
 from envsync.model.config import Config
 from envsync.model.document import Faults
 from envsync.model.record import Record
 from envsync.model.reference import parse_environment_argument
 from envsync.oci.descriptor import is_digest
 from envsync.operations.anonymous import REPOSITORY, recall_anonymous, resolve_anonymous
-from envsync.operations.load import load_config, load_spec
+from envsync.operations.load import load_config, load_environment, load_spec
 from envsync.operations.locate import Place, place_at, place_of
 from envsync.operations.look import Past
 from envsync.ports.progress import Progress
 
 
-def find(session: Session, reference: str, platform: str, shown: Progress) -> Place:
-    """Return where the image of *reference* stands; a spec is locked and built for *platform*."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What is to be run, and what its spec says of running it."""
+
+    place: Place
+    interpreter: str = ""
+    """Path of the Python that the image brings by itself; '' where its spec does not say."""
+
+
+def find(session: Session, reference: str, platform: str, shown: Progress) -> Target:
+    """Return what *reference* means; a spec is locked and built for *platform*."""
     if is_digest(reference):
         return _by_digest(session, reference)
     if reference.endswith((".yaml", ".yml")) and not reference.startswith("azureml:"):
@@ -41,11 +50,17 @@ def _past(session: Session) -> tuple[Config, Past]:
     return config, past
 
 
-def _recorded(session: Session, config: Config, past: Past, record: Record) -> Place:
-    return place_of(past, session.registries(config), record, remote=bool(config.registry))
+def _recorded(session: Session, config: Config, past: Past, record: Record) -> Target:
+    place = place_of(past, session.registries(config), record, remote=bool(config.registry))
+    try:
+        spec = load_environment(past.git.tree(record.commit), past.readers.parse, record.name)
+    except EnvsyncError:
+        # Its commit is not here (a shallow clone), or is an older envsync's: the image is the same.
+        return Target(place=place)
+    return Target(place=place, interpreter=spec.settings.interpreter_path)
 
 
-def _by_digest(session: Session, digest: str) -> Place:
+def _by_digest(session: Session, digest: str) -> Target:
     known = 0
     if (session.root / ".git").exists():
         config, past = _past(session)
@@ -62,12 +77,15 @@ def _by_digest(session: Session, digest: str) -> Place:
             hint="See what is recorded:\n    envsync list",
         )
     if anonymous.image:
-        return place_at(session.source, anonymous.image, digest)
+        place = place_at(session.source, anonymous.image, digest)
+        return Target(place=place, interpreter=anonymous.interpreter)
     registry = anonymous_registry(session)
-    return Place(registry=registry, repository=REPOSITORY, reference=digest, remote=False)
+    return Target(
+        place=Place(registry=registry, repository=REPOSITORY, reference=digest, remote=False)
+    )
 
 
-def _inline(session: Session, reference: str, platform: str, shown: Progress) -> Place:
+def _inline(session: Session, reference: str, platform: str, shown: Progress) -> Target:
     path = (session.folder / reference).resolve()
     if not path.is_file():
         raise InvalidInput(
@@ -81,7 +99,7 @@ def _inline(session: Session, reference: str, platform: str, shown: Progress) ->
     config = load_config(tree, parse_document, faults)
     faults.check("the settings cannot be used")
     spec = load_spec(tree, parse_document, path.relative_to(root).as_posix(), name=None)
-    past = _past(theirs)[1] if (root / ".git").exists() else None
+    past = _known_past(theirs)
     records = past.records if past else ()
     parts = anonymous_parts(theirs, config, shown)
     found, place = resolve_anonymous(spec, tree, parts, records, platform)
@@ -90,4 +108,12 @@ def _inline(session: Session, reference: str, platform: str, shown: Progress) ->
         return _recorded(theirs, config, past, record)
     if place is None:
         raise AssertionError("without records there is no record of the definition")
-    return place
+    return Target(place=place, interpreter=found.interpreter)
+
+
+def _known_past(session: Session) -> Past | None:
+    """Return the records; None where nothing was committed yet."""
+    try:
+        return _past(session)[1]
+    except InvalidInput:
+        return None

@@ -71,6 +71,8 @@ class Anonymous:
     """Path of the spec when it was run."""
     image: str
     """The image as the spec names it, where nothing was built on it; '' for what was built."""
+    interpreter: str = ""
+    """Path of the Python that the image brings by itself; '' where the spec does not say."""
 
 
 _FIELDS = tuple(field.name for field in fields(Anonymous))
@@ -172,6 +174,7 @@ def _anonymous(
         request=request,
         spec=spec.path,
         image=lock.image.location if spec.kind == "image" else "",
+        interpreter=spec.settings.interpreter_path,
     )
 
 

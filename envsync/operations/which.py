@@ -111,6 +111,10 @@ def _question(text: str, registries: Registries, *, remote: bool) -> _Question:
         return _Question(start=match["hex"], definition=plain)
     if match := _CONTENT_TAG.fullmatch(text):
         return _Question(definition=match["hex"])
+    if text.startswith("sha256:"):
+        raise InvalidInput(
+            f"{text!r} is not a digest", hint="Give sha256: and at least 12 hexadecimal digits."
+        )
     place = _place(text, registries, remote=remote)
     tag = _CONTENT_TAG.fullmatch(place.reference)
     try:

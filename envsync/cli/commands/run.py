@@ -24,7 +24,7 @@ from envsync.model.job import (
     parse_volume,
 )
 from envsync.operations.locate import locate
-from envsync.operations.run import SETUP, Setup, run
+from envsync.operations.run import SETUP, Setup, run, setup_of, with_interpreter
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -87,22 +87,20 @@ def command(
     def told(text: str) -> None:
         click.echo(printable(f"{reference}: {text}"), err=True)
 
-    cache = session.cache_folder()
+    cache, node = session.cache_folder(), node_id or this_node()
+    belongs = run_id or run_of(session.environ)
     content = setup.read_bytes() if setup else b""
     with progress(session) as shown:
         opened = open_engine(session, engine, told)
-        image = locate(find(session, reference, opened.platform, shown), opened.platform)
+        target = find(session, reference, opened.platform, shown)
+        image = locate(target.place, opened.platform)
         ready = opened.prepare(image, lambda text: shown.step(reference, text))
-    prepared = None
+    setups = setup_of(image, node=node, run=belongs)
     if setup:
-        prepared = Setup(
-            content=content,
-            mount=Mount(source=str(script_file(cache, content)), target=SETUP, read_only=True),
-            path=SETUP,
-            node=node_id or this_node(),
-            run=run_id or run_of(session.environ),
-        )
-    context.exit(run(image, ready, job, prepared, NodeTurns(cache / "setup"), told))
+        script = Mount(source=str(script_file(cache, content)), target=SETUP, read_only=True)
+        setups += (Setup(content=content, mount=script, path=SETUP, node=node, run=belongs),)
+    job = with_interpreter(job, image, target.interpreter)
+    context.exit(run(image, ready, job, setups, NodeTurns(cache / "setup"), told))
 
 
 def _volume(text: str) -> Mount:
