@@ -31,7 +31,6 @@ def git_rules(text: str, path: str, faults: Faults) -> Ignored:
         faults.add(Position(file=path), f"A rule cannot be read: {error}")
         return lambda _: False
 
-
     def ignored(path: str) -> bool:
         # git does not look into a folder that is left out, whatever a later rule says of its files.
         parts = path.split("/")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from envsync.errors import InvalidInput
 from envsync.model.conda_pins import pin
+from envsync.model.dockerfile import pinned, uses
+from envsync.model.document import Faults
 from envsync.model.explicit_text import MARK
 from envsync.model.exports.source import Exported, Source
 from envsync.model.lock import LockedPackage
@@ -24,7 +26,7 @@ def dockerfile(source: Source, platforms: Sequence[str], prefix: str) -> Exporte
     another, for only envsync makes reproducible layers.
     """
     if source.spec.kind == "build":
-        return Exported(files={"Dockerfile": source.dockerfile.encode()})
+        return Exported(files={"Dockerfile": _as_locked(source).encode()})
     if source.lock is None:
         raise InvalidInput(
             f"{source.spec.name} is not locked",
@@ -41,6 +43,18 @@ def dockerfile(source: Source, platforms: Sequence[str], prefix: str) -> Exporte
             for platform, text in texts.items()
         }
     )
+
+
+def _as_locked(source: Source) -> str:
+    """Return a Dockerfile as it is built: on the digests that are locked for its images."""
+    build, lock = source.spec.build, source.lock
+    if build is None or lock is None:
+        return source.dockerfile
+    found = uses(build.dockerfile, source.spec.settings.build_arguments, build.file, Faults())
+    digests = next(iter(lock.image.bases.values()), {})
+    if any(use.key not in digests for use in found):
+        return source.dockerfile
+    return pinned(build.dockerfile, found, digests)
 
 
 def _head(source: Source) -> str:
