@@ -1,7 +1,7 @@
 """Publishing what an engine built. No two builds of a Dockerfile need to give the same bytes.
 
 So what a definition's content tag names already is taken as it is, and the image that was recorded
-for a version is the only one that may stand for it (docs/decisions/0013-dockerfile-builds.md).
+for a version is the only one that may stand for it (docs/decisions/0014-dockerfile-builds.md).
 """
 
 from __future__ import annotations
