@@ -15,6 +15,7 @@ from envsync.model.names import IMAGE_PLATFORMS
 from envsync.oci.config import DEFINITION
 from envsync.oci.descriptor import CONFIG, INDEX, LAYER_GZIP, MANIFEST, Descriptor, RawManifest
 from envsync.oci.entry import ROOT, link_fault, path_fault
+from envsync.oci.hiding import HIDING, MARK
 from envsync.oci.layer import DIFF_ID, KEY
 from envsync.oci.overlay import Member, gunzip, members
 
@@ -76,16 +77,23 @@ def _manifest(manifest: RawManifest, read: Open, forbidden: tuple[bytes, ...]) -
     config = _config(manifest, read)
     layers = [Descriptor.parse(entry) for entry in document["layers"]]
     yield from _config_faults(config, body, document, layers)
-    if len({layer.digest for layer in layers if KEY in layer.annotations}) != sum(
-        KEY in layer.annotations for layer in layers
-    ):
+    own = _own(layers)
+    if len({layer.digest for layer in own}) != len(own):
         yield "a layer of packages is there twice"
     diff_ids = config.get("rootfs", {}).get("diff_ids", [])
     shipped: dict[str, str] = {}
-    for layer, diff_id in zip(layers, diff_ids, strict=False):
-        if KEY in layer.annotations:
+    for at, (layer, diff_id) in enumerate(zip(layers, diff_ids, strict=False)):
+        if KEY in layer.annotations and at >= len(layers) - len(own):
             for fault in _layer(layer, diff_id, read, forbidden, shipped):
                 yield f"layer {layer.digest}: {fault}"
+
+
+def _own(layers: Sequence[Descriptor]) -> Sequence[Descriptor]:
+    """Return the layers of the environment, at the top; below what hides it is the base's own."""
+    keys = [layer.annotations.get(KEY, "") for layer in layers]
+    first = next((at for at, key in enumerate(keys) if key), len(keys))
+    hiding = [at for at, key in enumerate(keys) if key == HIDING.key]
+    return layers[max([first, *hiding]) :]
 
 
 def _bytes_of(descriptor: Descriptor, body: bytes) -> Iterator[str]:
@@ -167,7 +175,7 @@ def _contents(found: Iterator[Member], layer: str, shipped: dict[str, str]) -> I
         if path in own:
             yield f"/{path} is there twice"
         own[path] = member
-        if fault := path_fault(path):
+        if path != MARK and (fault := path_fault(path)):
             yield f"/{path} {fault}"
         above = path.rpartition("/")[0]
         if above and above not in folders:

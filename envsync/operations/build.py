@@ -29,7 +29,8 @@ from envsync.oci.activation import (
 )
 from envsync.oci.config import BaseConfig, Settings, marks, parse_base_config, render_config
 from envsync.oci.descriptor import RawManifest
-from envsync.oci.entry import ROOT, Entry, file_of, sort_key
+from envsync.oci.entry import Entry, file_of, sort_key
+from envsync.oci.hiding import HIDING
 from envsync.oci.image import config_descriptor, render_index, render_manifest
 from envsync.oci.installed import history
 from envsync.oci.layer import Layer
@@ -116,7 +117,7 @@ def _build_platform(
     )
     base_blobs = base.layers if base else ()
     # Before any work: too many layers are refused early.
-    hidden = [Layer(segments=(_hiding(),))] if base_config.has_environment else []
+    hidden = [HIDING] if base_config.has_environment else []
     count = package_layers(len(base_blobs) + len(hidden))
     progress.step(name, f"linking {len(packages)} packages for {platform.platform}")
     staged = store.stage(packages, platform.platform, workspace.staging(platform.platform))
@@ -160,21 +161,6 @@ def _base(
         raise ValueError("a base image needs a reader of its registry")
     repository = parse_image_reference(lock.image.location).repository
     return read_base(reader, repository, platform.base_digest)
-
-
-def _hiding() -> Segment:
-    """Return what hides the environment of a base that is itself an environment.
-
-    Packages of two environments in one folder would be neither of them. What the base has outside
-    of the folder, its settings too, is taken over.
-    Source: https://github.com/opencontainers/image-spec/blob/main/layer.md#opaque-whiteout
-    """
-    return Segment(
-        key=hash_json({"format": FORMAT, "hides": ROOT}),
-        package=None,
-        archive_size=0,
-        entries=(file_of(f"{ROOT}/.wh..wh..opq", b""),),
-    )
 
 
 def _environment(platform: PlatformDefinition, scripts: bool, setup: str) -> Segment:

@@ -34,7 +34,7 @@ def own_image(
     """
     record = past.find(reference)
     place = place_of(past, registries, record, remote=False)
-    if place.registry is not registries.registry:
+    if place.repository != registries.repository(record.name):
         return _elsewhere(past, record)
     return ImageReference(
         registry=own_host(registries.registry),
