@@ -542,3 +542,65 @@ def test_a_context_file_that_git_does_not_hold_itself_is_named(folder_team: Team
     folder_team.repository.git("add", f"{CONTEXT}/.dockerignore")
     folder_team.repository.git("commit", "--quiet", "-m", "ignored")
     assert plan_of(folder_team)["state"] == "create"
+
+
+def test_the_whole_repository_can_be_a_context(laptop: Team, base: str) -> None:
+    laptop.repository.write(
+        {
+            "environments/app/environment.yaml": "build:\n  path: ../..\n"
+            "  dockerfile_path: docker/Dockerfile\n",
+            "docker/Dockerfile": f"FROM {base}\nCOPY src /src\n",
+            "src/main.py": "print(1)\n",
+            ".dockerignore": "locks\n.git*\n",
+        }
+    )
+    assert laptop.envsync("lock", "app").code == 0
+    laptop.repository.commit("app")
+    assert laptop.envsync("apply").code == 0
+    laptop.check("app")
+    assert contents(laptop, "1")["src/main.py"] == b"print(1)\n"
+    laptop.repository.write({"src/main.py": "print(2)\n"})
+    laptop.repository.commit("main")
+    assert reasons_of(laptop)["context_changed"] == "files of the context: 1 changed (src/main.py)"
+
+
+def test_the_dockerfile_is_shown_as_it_is_built(laptop: Team, base: str) -> None:
+    ask(laptop, f"FROM {base}\nRUN true\n")
+    assert laptop.envsync("apply").code == 0
+    repository = base.rpartition(":")[0]
+    shown = laptop.envsync("show", "app:1", "--dockerfile").out
+    assert shown.startswith(f"FROM {repository}@sha256:")
+    assert shown.endswith("\nRUN true\n")
+
+
+def test_a_build_that_takes_too_long_is_stopped_by_buildkit_too(laptop: Team, base: str) -> None:
+    laptop.variables["ENVSYNC_BUILD_NETWORK"] = "none"
+    step = "RUN --mount=type=tmpfs,target=/t echo begun; sleep 600"
+    ask(laptop, f"FROM {base}\n{step}\n", text="envsync:\n  build_timeout: 4\n")
+    done = laptop.envsync("apply")
+    assert done.code == 8
+    assert "the build took longer than 4 seconds, and was stopped" in done.err
+
+
+def test_two_that_build_at_once_agree_on_one_image(
+    server_team: Team, engine: Engine, base: str, tmp_path: Path
+) -> None:
+    server_team.variables["DOCKER_HOST"] = engine.host
+    ask(server_team, f"FROM {base}\nRUN cat /proc/sys/kernel/random/uuid > /id-{uuid4()}\n")
+    server_team.repository.git("push", "--quiet", "origin", "main")
+    assert server_team.remote is not None
+    other = replace(
+        server_team,
+        repository=server_team.remote.clone(tmp_path / "other"),
+        cache=tmp_path / "other-cache",
+    )
+    running = [one.start("apply") for one in (server_team, other)]
+    ended = [(*process.communicate(timeout=120), process.returncode) for process in running]
+    assert {code for _, _, code in ended} <= {0, 5}, ended
+    assert server_team.versions("app") == ["1"]
+    for one in (server_team, other):
+        again = one.envsync("apply")
+        assert again.code == 0, again.err
+    server_team.check("app")
+    (record,) = server_team.records("app")
+    assert server_team.tags("app")[f"def-{record.definition}"] == record.digest
