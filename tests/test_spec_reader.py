@@ -92,6 +92,33 @@ def test_there_are_at_least_150_malformed_specs_and_each_fault_has_a_place() -> 
                 assert 1 <= int(place[3]) <= len(lines[int(place[2]) - 1]) + 1, line
 
 
+KINDS = {"text": "word", "a list": "[a]", "a map": "{a: b}"}
+MAPS = {"tags", "build", "inference_config", "properties", "envsync"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("key", KEYS)
+def test_a_value_of_the_wrong_kind_is_named_where_it_stands(key: str, kind: str) -> None:
+    right = {"conda_file": {"text", "a map"}}.get(key, {"a map"} if key in MAPS else {"text"})
+    if kind in right:
+        return
+    faults = outcome(f"{key}: {KINDS[kind]}\n")[1]
+    (found,) = [fault for fault in faults if f"'{key}' is {kind}; it must be" in fault.message]
+    assert (found.where.line, found.where.column) == (1, len(key) + 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("key", SETTINGS_KEYS)
+def test_a_setting_of_the_wrong_kind_is_refused_where_it_stands(key: str, kind: str) -> None:
+    places = {}
+    for other, value in KINDS.items():
+        text = f"image: a\nconda_file: conda.yaml\nenvsync:\n  {key}: {value}\n"
+        places[other] = {str(fault.where) for fault in outcome(text)[1] if fault.where.column > 3}
+    # At most one of the kinds can be right; any other is told of at the value, or within it.
+    assert sum(not found for found in places.values()) <= 1
+    assert all(re.fullmatch(rf"{PATH}:4:\d+", place) for place in places[kind])
+
+
 FULL = """\
 $schema: https://azuremlschemas.azureedge.net/latest/environment.schema.json
 name: train

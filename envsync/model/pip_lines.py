@@ -6,6 +6,7 @@ editable folder) is refused by its name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from envsync.model.requirement_line import read_requirement_line
 
 _INDEX_OPTIONS = {"-i", "--index-url", "--extra-index-url", "-f", "--find-links"}
 _IGNORED_OPTIONS = {"--only-binary", "--use-feature"}
+_OWN_WHEEL = re.compile(r"[./][^\s;\[]*\.whl\b")
+_PATH_ALONE = "a wheel of the repository is named by its path alone, without extras or markers"
 _NEEDS_CODE = "it has to be built, and locking runs no code of a package"
 
 
@@ -49,7 +52,7 @@ def sort_pip_lines(lines: Iterable[str]) -> PipLines:
         elif line.kind == "wheel":
             wheels.append(line.target)
         elif line.kind == "source":
-            refused.append((text, _NEEDS_CODE))
+            refused.append((text, _PATH_ALONE if _OWN_WHEEL.match(text) else _NEEDS_CODE))
         else:
             refused.append((text, "names another file; write its lines here instead"))
     options, hosts, prereleases = [], [], False
