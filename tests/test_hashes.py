@@ -595,4 +595,6 @@ def test_the_interpreter_belongs_to_an_image_that_brings_its_own(spec: Spec) -> 
 
 @pytest.mark.parametrize("field", ["inference_config", "setup", "interpreter_path"])
 def test_what_a_definition_lacks_is_not_in_its_document(field: str) -> None:
-    assert field not in definition_of(SPEC, LOCK).document()
+    document = definition_of(SPEC, LOCK).document()
+    assert isinstance(document, dict)
+    assert field not in document

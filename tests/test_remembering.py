@@ -23,6 +23,7 @@ from envsync.operations.readers import Readers
 from envsync.operations.recalled import document_of, recalled
 from envsync.planning.states import Desired
 from envsync.ports.memory import Memory
+from envsync.ports.tree import TreeFile
 from tests.parts import gitremote
 
 IMAGE = "image: docker.io/library/debian:12\n"
@@ -172,6 +173,9 @@ class Everywhere:
         return None
 
     def list(self, folder: str) -> tuple[str, ...]:
+        return ()
+
+    def files(self, folder: str) -> tuple[TreeFile, ...]:
         return ()
 
     def identity(self, path: str) -> str:
