@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,6 +54,7 @@ class Runner:
         stdin: int = subprocess.DEVNULL,
         folder: Path | None = None,
         variables: Mapping[str, str] | None = None,
+        terminal: int = -1,
     ) -> subprocess.Popen[bytes]:
         """Start it in the top folder of the team's repository, or in *folder*."""
         engine = "docker" if self.way == "docker" else "none"
@@ -67,10 +72,12 @@ class Runner:
             command,
             cwd=folder or self.team.root,
             env=self.environment(variables or {}),
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=stdin if terminal < 0 else terminal,
+            stdout=subprocess.PIPE if terminal < 0 else terminal,
+            stderr=subprocess.PIPE if terminal < 0 else terminal,
             start_new_session=True,
+            # The terminal of the new session, so that its keys become signals.
+            preexec_fn=None if terminal < 0 else lambda: _control(terminal),
         )
 
     def run(
@@ -120,6 +127,10 @@ def _runner(way: str, request: pytest.FixtureRequest, team: Team) -> Runner:
         if (probe := subprocess.run(command, capture_output=True)).returncode:
             raise Unavailable(f"no user namespaces here: {probe.stderr.decode()}")
     return Runner(team=team, way=way)
+
+
+def _control(terminal: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def test_the_output_and_the_exit_code_are_the_commands(runner: Runner) -> None:
@@ -212,6 +223,41 @@ def test_a_command_that_handles_no_signals_ends_by_one(runner: Runner) -> None:
     process.communicate(timeout=30)
     # A shell says 143 of a process that this signal ended; Python says -15.
     assert process.returncode in {143, -15}
+
+
+def test_a_terminal_is_the_commands_and_its_keys_reach_it(runner: Runner) -> None:
+    script = "trap 'echo interrupted; exit 4' 2; test -t 0 && test -t 1 && echo ready; "
+    ours, theirs = pty.openpty()
+    process = runner.start(
+        "shell", "--", "sh", "-c", f"{script} while :; do sleep 0.05; done", terminal=theirs
+    )
+    os.close(theirs)
+    try:
+        seen = _read_until(ours, b"ready")
+        os.write(ours, b"\x03")  # Ctrl-C
+        seen += _read_until(ours, b"interrupted")
+        assert process.wait(30) == 4, seen
+    finally:
+        os.close(ours)
+
+
+def _read_until(terminal: int, words: bytes) -> bytes:
+    seen = b""
+    end = time.monotonic() + 60
+    while words not in seen:
+        assert time.monotonic() < end, seen
+        if select.select([terminal], [], [], 1)[0]:
+            seen += os.read(terminal, 1000)
+    return seen
+
+
+def test_the_options_of_the_command_are_its_own(shell: Team) -> None:
+    runner = Runner(team=shell, way="root")
+    code, out, err = runner.run("shell", "--", "echo", "--format", "json", "-e", "--engine=x")
+    assert (code, out) == (0, "--format json -e --engine=x\n"), err
+    code, _, err = runner.run("nothing", "--", "echo", "--format", "json")
+    assert code == 6
+    assert err.startswith("error: ")
 
 
 def test_the_engine_keeps_no_container(shell: Team, engine: Engine) -> None:

@@ -32,6 +32,7 @@ LOADED = "envsync-run"
 _PLATFORMS = {"amd64": "linux-64", "x86_64": "linux-64", "arm64": "linux-aarch64"}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _ANSWER_SECONDS = 10
+_WORK_SECONDS = 300
 _MISSING = ("executable file not found", "no such file or directory", "stat ")
 
 
@@ -47,6 +48,8 @@ class DockerEngine:
             settings = kwargs_from_env(environment=dict(environ))
             self._api: Any = docker.APIClient(timeout=_ANSWER_SECONDS, version="auto", **settings)
             self._version = self._api.version()
+            # It lives. Busy engines take their time to make and remove containers.
+            self._api.timeout = _WORK_SECONDS
         except (DockerException, OSError) as error:
             where = environ.get("DOCKER_HOST") or "its usual socket"
             raise Unavailable(
@@ -114,7 +117,7 @@ class DockerEngine:
                 if "error" in line:
                     raise Unavailable("the engine refuses the image", detail=str(line["error"]))
         finally:
-            self._api.timeout = _ANSWER_SECONDS
+            self._api.timeout = _WORK_SECONDS
         return str(self._api.inspect_image(name)["Id"])
 
 
