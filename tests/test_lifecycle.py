@@ -180,7 +180,7 @@ def test_what_was_added_and_removed_again_leaves_what_was_there(
     was = said(before)
     assert said(removed) == {k: v for k, v in was.items() if k != "tags" or v}
     if was.get("tags"):
-        assert removed == before + (b"" if before.endswith(b"\n") else spec[1].encode())
+        assert removed in {before, before + spec[1].encode()}
     if key in (was.get("tags") or {}):
         gone = said(edit_document(before, "spec", [Edit(path=("tags", key), value=None)]))
         assert key not in (gone.get("tags") or {})

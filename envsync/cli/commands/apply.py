@@ -18,7 +18,7 @@ from envsync.errors import InvalidInput, Misuse, StalePlan
 from envsync.operations.apply import Approve, apply
 from envsync.operations.approval import only
 from envsync.operations.outcome import Outcome
-from envsync.operations.plan import Planned
+from envsync.operations.plan import WATCHED, Planned
 from envsync.planning.plan import CHANGING, EnvironmentPlan
 
 
@@ -155,7 +155,7 @@ def _print(session: Session, outcome: Outcome) -> None:
             click.echo(error_text(result.error), err=True)
     unchanged = sum(r.state == "unchanged" for r in outcome.results)
     failed = sum(r.state == "failed" for r in outcome.results)
-    uncommitted = session.git().uncommitted(("environments", "locks", "envsync.yaml"))
+    uncommitted = session.git().uncommitted(WATCHED)
     if uncommitted:
         warn(f"not committed, so not applied: {', '.join(uncommitted[:20])}")
     if not done and not failed:
