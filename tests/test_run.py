@@ -611,3 +611,24 @@ def test_an_index_is_what_a_record_of_two_platforms_names(built: Team) -> None:
     with built.reader() as reader:
         top = reader.manifest(built.place("tool"), record.digest)
     assert getattr(top, "value").media_type == INDEX  # noqa: B009
+
+
+def test_the_python_of_an_environment_runs_without_an_engine(
+    server_team: Team,
+    debian_base: BaseImage,
+    small_channel: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    assert server_team.registry is not None
+    folder = server_team.root / "experiments"
+    folder.mkdir()
+    (folder / "numbers.yaml").write_text(
+        f"image: {debian_base.push(server_team.registry)}\n"
+        f"conda_file: {{channels: ['{small_channel.as_uri()}'], dependencies: [python, numpy]}}\n"
+    )
+    (server_team.root / "job.py").write_text(
+        "import numpy, sys; print(sys.prefix, numpy.arange(4).sum())\n"
+    )
+    runner = _runner("user", request, server_team)
+    code, out, err = runner.run("experiments/numbers.yaml", "--", "python", "job.py")
+    assert (code, out) == (0, "/opt/env 6\n"), err
