@@ -191,8 +191,32 @@ def test_what_was_never_locked_is_missing() -> None:
     )
 
 
-def test_a_build_context_needs_no_lock() -> None:
-    spec = Spec(name="x", path="p", build=BuildContext(path="docker"))
+def test_a_build_context_needs_the_digests_of_the_images_that_its_dockerfile_names() -> None:
+    text = "FROM debian:12 AS a\nFROM a\nCOPY --from=alpine:3 / /\n"
+    spec = Spec(name="x", path="p", build=BuildContext(path="docker", dockerfile=text))
+
+    def why(**bases: dict[str, str]) -> list[str]:
+        locked = {platform.replace("_", "-"): images for platform, images in bases.items()}
+        lock = Lock(image=ImageLock(request="1" * 64, image="", bases=locked))
+        return [str(stale) for stale in freshness(spec, lock, RULES)]
+
+    both = {"debian:12": "sha256:1", "alpine:3": "sha256:2"}
+    assert [stale.kind for stale in freshness(spec, None, RULES)] == ["lock_missing"]
+    assert why(linux_64=both) == []
+    assert why() == ["nothing is locked for linux-64 (linux-64)"]
+    assert why(linux_64={**both, "x:1": "sha256:3"}) == [
+        "x:1 is locked, docker/Dockerfile does not ask it any more (linux-64)"
+    ]
+    assert why(linux_64={"debian:12": "sha256:1"}) == [
+        "alpine:3 has no digest, docker/Dockerfile asks it (linux-64)"
+    ]
+    assert why(linux_64=both, linux_aarch64=both) == [
+        "linux-aarch64 is locked, the spec is not for it (linux-aarch64)"
+    ]
+
+
+def test_a_build_context_at_a_url_needs_no_lock() -> None:
+    spec = Spec(name="x", path="p", build=BuildContext(path="https://example.org/x.git"))
     assert freshness(spec, None, RULES) == ()
 
 
