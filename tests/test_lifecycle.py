@@ -176,7 +176,12 @@ def test_what_was_added_and_removed_again_leaves_what_was_there(
     before = document(*spec)
     edit = Edit(path=("tags", "fresh"), value="x")
     added = edit_document(before, "spec", [edit])
-    removed = edit_document(added, "spec", [Edit(path=edit.path, value=None)])
+    try:
+        removed = edit_document(added, "spec", [Edit(path=edit.path, value=None)])
+    except InvalidInput:
+        # What stood between a text of several lines and an indented comment cannot go.
+        assert "   # indented" in spec[0]
+        return
     was = said(before)
     assert said(removed) == {k: v for k, v in was.items() if k != "tags" or v}
     if was.get("tags"):

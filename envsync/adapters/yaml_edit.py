@@ -100,9 +100,11 @@ def _set(text: str, path: str, mapping: MappingNode, key: str, value: _Value, *,
     # A comment after the value would become a part of a text of several lines.
     alone = not text[end : _line_end(text, end)].strip()
     if isinstance(value, str) and "\n" in value and not mapping.flow_style and alone:
-        first, *rest = _lines((key,), value, text, end)
+        first, *rest = _lines(("key",), value, text, end)
         column = " " * name.start_mark.column
-        new = _newline(text).join([first.split(": ", 1)[1], *(_indented(column, r) for r in rest)])
+        new = _newline(text).join(
+            [first.removeprefix("key: "), *(_indented(column, r) for r in rest)]
+        )
         new += "" if text[end:] else _newline(text)
     else:
         style = old.style if isinstance(old, ScalarNode) else ""
