@@ -257,9 +257,7 @@ def _image(node: Node | None, name: str | None, faults: Faults) -> str | None:
     return image
 
 
-def _check_base(
-    base: EnvironmentReference, name: str | None, text: Scalar, faults: Faults
-) -> None:
+def _check_base(base: EnvironmentReference, name: str | None, text: Scalar, faults: Faults) -> None:
     """An environment may be the base of others."""
     if base.name == name and not base.registry:
         faults.add(

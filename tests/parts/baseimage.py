@@ -102,8 +102,11 @@ def hollow_base(
             )
             for machine in architectures
         ]
-        write_layout(Path(folder), images)
-        yield BaseImage(name=name, layout=Path(folder))
+        # A name of its own: that of a temporary folder may be none that a repository can have.
+        layout = Path(folder, "hollow")
+        layout.mkdir()
+        write_layout(layout, images)
+        yield BaseImage(name=name, layout=layout)
 
 
 def _make_debian(folder: Path) -> None:
