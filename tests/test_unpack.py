@@ -114,6 +114,13 @@ def _blob(data: bytes) -> Blob:
     return Blob(descriptor=descriptor, open=opened)
 
 
+@pytest.fixture(autouse=True)
+def nothing_deep_is_left(tmp_path: Path) -> Iterator[None]:
+    """Python's own removal of folders, which pytest uses, ends at a depth of a thousand."""
+    yield
+    subprocess.run(["rm", "-rf", "--", tmp_path / "root"], check=True)
+
+
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
     """A folder beside the image's, with a file that nothing may read, change or link."""
