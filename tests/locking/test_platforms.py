@@ -150,6 +150,7 @@ def test_a_pip_section_is_sorted_out() -> None:
     assert lines.options == ("-i https://x.test/simple", "--extra-index-url https://y.test")
     assert lines.prereleases
     assert lines.insecure_hosts == ("z.test",)
+    assert lines.wheels == ("./wheels/a-1-py3-none-any.whl",)
     assert [line.split()[0] for line, _ in lines.refused] == [
-        "-e", "git+https://x.test/y", "a", "./wheels/a-1-py3-none-any.whl", "--no-binary",
+        "-e", "git+https://x.test/y", "a", "--no-binary",
     ]  # fmt: skip
