@@ -15,20 +15,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import docker
 from docker.errors import APIError, DockerException
-from docker.utils import kwargs_from_env
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
 from envsync.adapters.buildkit_session import BuildKitSession
 from envsync.adapters.buildkit_trace import TRACE, Trace
 from envsync.adapters.docker_config import Credentials
+from envsync.adapters.docker_connection import ANSWER_SECONDS, Connection
 from envsync.errors import InvalidInput, Unavailable
 from envsync.ports.dockerfiles import BuildOrder, StepFailed
 
-_ANSWER_SECONDS = 10
-_PLATFORMS = {"amd64": "linux-64", "x86_64": "linux-64", "arm64": "linux-aarch64"}
 _STEP = re.compile(r"Step (\d+)/(\d+) : ")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _HUB = "https://index.docker.io/v1/"
@@ -52,23 +49,17 @@ class DockerBuilder:
         """
         self._login = login
         self._network = network
-        try:
-            settings = kwargs_from_env(environment=dict(environ))
-            self._api: Any = docker.APIClient(timeout=_ANSWER_SECONDS, version="auto", **settings)
-            self._version = self._api.version()
-        except (DockerException, OSError) as error:
-            where = environ.get("DOCKER_HOST") or "its usual socket"
-            raise Unavailable(
-                "building from a Dockerfile needs a Docker engine",
-                detail=f"None answers at {where}: {_first(error)}",
-                hint="Start one, or name one that is elsewhere:\n    export DOCKER_HOST=…",
-            ) from error
+        self._connection = Connection(
+            environ,
+            purpose="building from a Dockerfile needs a Docker engine",
+            hint="Start one, or name one that is elsewhere:\n    export DOCKER_HOST=…",
+        )
+        self._api = self._connection.api
 
     @property
     def platform(self) -> str:
         """The engine's, which may be another machine's."""
-        machine = str(self._version.get("Arch", ""))
-        return _PLATFORMS.get(machine, f"linux/{machine}")
+        return self._connection.platform
 
     def build(self, order: BuildOrder, log: Callable[[str], None]) -> str:
         """Build and return the id of the image; see the port."""
@@ -107,7 +98,7 @@ class DockerBuilder:
                 "the engine does not give the image that it built", detail=_first(error)
             ) from error
         finally:
-            self._api.timeout = _ANSWER_SECONDS
+            self._api.timeout = ANSWER_SECONDS
 
     def _lines(self, order: BuildOrder) -> Iterator[dict[str, Any]]:
         try:
@@ -149,7 +140,7 @@ class DockerBuilder:
                 "X-Registry-Config": self._logins(order.registries),
             },
             stream=True,
-            timeout=(_ANSWER_SECONDS, order.timeout),
+            timeout=(ANSWER_SECONDS, order.timeout),
         )
         over = threading.Event()
 

@@ -12,14 +12,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest, Mount
-from docker.utils import kwargs_from_env
 
 from envsync.adapters.attached import pump, raw_terminal
 from envsync.adapters.docker_archive import docker_archive
 from envsync.adapters.docker_config import Credentials
+from envsync.adapters.docker_connection import Connection
 from envsync.errors import EnvsyncError, NotAllowed, Unavailable
 from envsync.model.job import Job
 from envsync.ports.engine import LocatedImage, ReadyImage
@@ -29,9 +28,7 @@ LABEL = "io.envsync.run"
 LOADED = "envsync-run"
 """Repository of images that were loaded instead of pulled; the tag is their digest."""
 
-_PLATFORMS = {"amd64": "linux-64", "x86_64": "linux-64", "arm64": "linux-aarch64"}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_ANSWER_SECONDS = 10
 _WORK_SECONDS = 300
 _MISSING = ("executable file not found", "no such file or directory", "stat ")
 
@@ -44,25 +41,19 @@ class DockerEngine:
     ) -> None:
         """Connect; Unavailable when no engine answers. *login* is asked for a registry's login."""
         self._login = login
-        try:
-            settings = kwargs_from_env(environment=dict(environ))
-            self._api: Any = docker.APIClient(timeout=_ANSWER_SECONDS, version="auto", **settings)
-            self._version = self._api.version()
-            # It lives. Busy engines take their time to make and remove containers.
-            self._api.timeout = _WORK_SECONDS
-        except (DockerException, OSError) as error:
-            where = environ.get("DOCKER_HOST") or "its usual socket"
-            raise Unavailable(
-                f"no docker engine answers at {where}",
-                detail=str(error),
-                hint="Start one, or run without:\n    --engine none",
-            ) from error
+        self._connection = Connection(
+            environ,
+            purpose="no docker engine answers",
+            hint="Start one, or run without:\n    --engine none",
+        )
+        self._api = self._connection.api
+        # It lives. Busy engines take their time to make and remove containers.
+        self._api.timeout = _WORK_SECONDS
 
     @property
     def platform(self) -> str:
         """The engine's, which may be another machine's."""
-        machine = str(self._version.get("Arch", ""))
-        return _PLATFORMS.get(machine, f"linux/{machine}")
+        return self._connection.platform
 
     def prepare(self, image: LocatedImage, told: Callable[[str], None]) -> ReadyImage:
         """Pull *image*, or load it when the engine cannot reach its registry."""
