@@ -6,6 +6,7 @@ import bz2
 import hashlib
 import io
 import json
+import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -229,11 +230,18 @@ def sentinels(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def standing(folder: Path) -> set[Path]:
+    """Return all that stands below *folder*; rattler may still be tidying up in its cache."""
+    return {
+        Path(top, name) for top, folders, files in os.walk(folder) for name in (*folders, *files)
+    }
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_it_is_refused_by_name_and_does_no_harm(name: str, sentinels: Path) -> None:
     package = archive(HOSTILE[name], sentinels / "channel")
     lock = lock_of({"linux-64": [package, *packages_of(sentinels, STUB)]})
-    before = {path for path in sentinels.rglob("*") if "cache" not in path.parts}
+    before = standing(sentinels)
     with pytest.raises(InvalidInput) as refused:
         build_into(sentinels / "work" / "layouts", lock, cache=sentinels / "cache")
     assert "hostile" in refused.value.summary + refused.value.detail
@@ -241,11 +249,11 @@ def test_it_is_refused_by_name_and_does_no_harm(name: str, sentinels: Path) -> N
     assert "SECRET" not in str(refused.value).replace(str(sentinels / "secrets"), "")
     after = {
         path
-        for path in sentinels.rglob("*")
+        for path in standing(sentinels)
         if not {"cache", "work"} & set(path.relative_to(sentinels).parts)
     }
     assert after == before
-    assert not list(sentinels.rglob("*evil*"))
+    assert not [path for path in standing(sentinels) if "evil" in path.name]
 
 
 def test_set_id_bits_do_not_arrive(tmp_path: Path) -> None:
