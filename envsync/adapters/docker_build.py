@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError
 from envsync.adapters.buildkit_session import BuildKitSession
 from envsync.adapters.buildkit_trace import TRACE, Trace
 from envsync.adapters.docker_config import Credentials
-from envsync.adapters.docker_connection import ANSWER_SECONDS, Connection
+from envsync.adapters.docker_connection import ANSWER_SECONDS, Connection, first_line
 from envsync.errors import InvalidInput, Unavailable
 from envsync.ports.dockerfiles import BuildOrder, StepFailed
 
@@ -95,7 +95,7 @@ class DockerBuilder:
             yield from self._api.get_image(image)
         except _GONE as error:
             raise Unavailable(
-                "the engine does not give the image that it built", detail=_first(error)
+                "the engine does not give the image that it built", detail=first_line(error)
             ) from error
         finally:
             self._api.timeout = ANSWER_SECONDS
@@ -111,11 +111,12 @@ class DockerBuilder:
                 yield from _parsed(answer, over, order.timeout)
         except APIError as error:
             raise InvalidInput(
-                "the engine does not accept the build", detail=_first(error.explanation or error)
+                "the engine does not accept the build",
+                detail=first_line(error.explanation or error),
             ) from error
         except _GONE as error:
             raise Unavailable(
-                "the engine went away while it built", detail=_first(error)
+                "the engine went away while it built", detail=first_line(error)
             ) from error
 
     @contextmanager
@@ -197,7 +198,3 @@ def _clean(text: str) -> list[str]:
         for line in shown
         if line.strip()
     ]
-
-
-def _first(error: object) -> str:
-    return str(error).strip().partition("\n")[0]

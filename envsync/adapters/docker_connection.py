@@ -28,14 +28,16 @@ class Connection:
             self.version: Mapping[str, Any] = self.api.version()
         except (DockerException, OSError) as error:
             where = environ.get("DOCKER_HOST") or "its usual socket"
-            # What follows the first line is the client's own history of the failure.
-            said = str(error).partition("\n")[0]
-            raise Unavailable(
-                purpose, detail=f"None answers at {where}: {said}", hint=hint
-            ) from error
+            detail = f"None answers at {where}: {first_line(error)}"
+            raise Unavailable(purpose, detail=detail, hint=hint) from error
 
     @property
     def platform(self) -> str:
         """The engine's, which may be another machine's."""
         machine = str(self.version.get("Arch", ""))
         return _PLATFORMS.get(machine, f"linux/{machine}")
+
+
+def first_line(said: object) -> str:
+    """Return what an engine or its client said, without the history that may follow it."""
+    return str(said).strip().partition("\n")[0]

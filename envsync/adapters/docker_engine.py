@@ -18,7 +18,7 @@ from docker.types import DeviceRequest, Mount
 from envsync.adapters.attached import pump, raw_terminal
 from envsync.adapters.docker_archive import docker_archive
 from envsync.adapters.docker_config import Credentials
-from envsync.adapters.docker_connection import Connection
+from envsync.adapters.docker_connection import Connection, first_line
 from envsync.errors import EnvsyncError, NotAllowed, Unavailable
 from envsync.model.job import Job
 from envsync.ports.engine import LocatedImage, ReadyImage
@@ -77,11 +77,11 @@ class DockerEngine:
                 decode=True,
             )
             if failed := next((line["error"] for line in lines if "error" in line), ""):
-                told(f"the engine cannot pull it ({_first(failed)}); sending it instead")
+                told(f"the engine cannot pull it ({first_line(failed)}); sending it instead")
                 return ""
             return str(self._api.inspect_image(image.pull)["Id"])
         except APIError as error:
-            told(f"the engine cannot pull it ({_first(error.explanation)}); sending it instead")
+            told(f"the engine cannot pull it ({first_line(error.explanation)}); sending it instead")
             return ""
 
     def _auth(self, repository: str) -> dict[str, str]:
@@ -178,7 +178,7 @@ class _Container:
             except APIError as error:
                 if (code := _start_code(error)) is None:
                     raise
-                os.write(2, f"error: {_first(error.explanation)}\n".encode())
+                os.write(2, f"error: {first_line(error.explanation)}\n".encode())
                 return code
             if terminal:
                 stack.enter_context(raw_terminal(resize))
@@ -233,10 +233,6 @@ def _start_code(error: APIError) -> int | None:
     return 126 if "permission denied" in said or "exec format" in said else None
 
 
-def _first(text: object) -> str:
-    return str(text).strip().partition("\n")[0]
-
-
 @contextmanager
 def _explained(summary: str) -> Iterator[None]:
     """Give the engine's errors envsync's words."""
@@ -246,6 +242,6 @@ def _explained(summary: str) -> Iterator[None]:
         raise  # a broken pipe is our own output's: its reader has seen enough
     except APIError as error:
         kind = NotAllowed if error.status_code in {401, 403} else Unavailable
-        raise kind(summary, detail=_first(error.explanation or error)) from error
+        raise kind(summary, detail=first_line(error.explanation or error)) from error
     except (DockerException, OSError) as error:
-        raise Unavailable(summary, detail=_first(error)) from error
+        raise Unavailable(summary, detail=first_line(error)) from error

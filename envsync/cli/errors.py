@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from envsync.cli.output import printable
-from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable
+from envsync.errors import EnvsyncError, Fault, InvalidInput, NotAllowed, Position, Unavailable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -54,14 +54,19 @@ def error_document(error: EnvsyncError) -> dict[str, Any]:
         "exit_code": error.exit_code,
     }
     if isinstance(error, InvalidInput):
-        document["faults"] = [
-            {
-                "file": fault.where.file,
-                "line": fault.where.line,
-                "column": fault.where.column,
-                "message": fault.message,
-                "hint": fault.hint,
-            }
-            for fault in error.faults
-        ]
+        document["faults"] = [fault_document(fault) for fault in error.faults]
     return document
+
+
+def fault_document(fault: Fault) -> dict[str, Any]:
+    """Return one fault of a document as JSON values."""
+    return {
+        **place_document(fault.where),
+        "message": fault.message,
+        "hint": fault.hint,
+    }
+
+
+def place_document(where: Position) -> dict[str, Any]:
+    """Return a place in a file as JSON values."""
+    return {"file": where.file, "line": where.line, "column": where.column}

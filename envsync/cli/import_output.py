@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from envsync.errors import Fault, Position
+from envsync.cli.errors import fault_document, place_document
+from envsync.errors import Fault
 from envsync.operations.import_tree import ImportReport
 
 _FEW = 8
@@ -43,27 +44,22 @@ def import_json(report: ImportReport) -> str:
         "imported": [
             {
                 "name": one.name,
-                "from": _place(one.where),
+                "from": place_document(one.where),
                 "files": list(one.files),
                 "renamed": one.renamed,
-                "not_carried_over": [note_document(note) for note in one.notes],
+                "not_carried_over": [fault_document(note) for note in one.notes],
             }
             for one in report.imported
         ],
-        "same": [{"name": same.name, "from": _place(same.where)} for same in report.same],
-        "skipped": [note_document(fault) for fault in report.skipped],
+        "same": [{"name": same.name, "from": place_document(same.where)} for same in report.same],
+        "skipped": [fault_document(fault) for fault in report.skipped],
         "failed": report.failed,
         "used_from_elsewhere": {
-            reference: [_place(where) for where in places]
+            reference: [place_document(where) for where in places]
             for reference, places in report.uses.items()
         },
     }
     return json.dumps(document, indent=2, ensure_ascii=False)
-
-
-def note_document(note: Fault) -> dict[str, object]:
-    """Return what was not carried over, and why, as the values of a JSON document."""
-    return {**_place(note.where), "message": note.message, "hint": note.hint}
 
 
 def _skipped(faults: list[Fault]) -> list[str]:
@@ -88,7 +84,3 @@ def _skipped(faults: list[Fault]) -> list[str]:
 def _note(note: Fault) -> str:
     hint = f"\n      {note.hint}" if note.hint else ""
     return f"{note.where}: {note.message}{hint}"
-
-
-def _place(where: Position) -> dict[str, object]:
-    return {"file": where.file, "line": where.line, "column": where.column}

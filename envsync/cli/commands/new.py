@@ -10,7 +10,7 @@ import click
 from envsync.adapters.new_files import NewFiles
 from envsync.adapters.strict_yaml import parse_document
 from envsync.adapters.worktree import WorkTree
-from envsync.cli.import_output import note_document
+from envsync.cli.errors import fault_document
 from envsync.cli.session import Session
 from envsync.errors import InvalidInput, Misuse
 from envsync.model.saved import SAVED_FILE
@@ -137,7 +137,7 @@ def _tell(session: Session, name: str, made: LockedFiles) -> None:
             "created": created,
             "locked": ready,
             "lock_problems": [str(stale) for stale in made.stale],
-            "not_carried_over": [note_document(note) for note in made.notes],
+            "not_carried_over": [fault_document(note) for note in made.notes],
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return

@@ -8,6 +8,7 @@ import click
 
 from envsync.adapters.strict_yaml import parse_document
 from envsync.adapters.worktree import WorkTree
+from envsync.cli.errors import fault_document
 from envsync.errors import InvalidInput
 from envsync.operations.validate import Validation, validate
 
@@ -31,16 +32,7 @@ def _json(found: Validation) -> str:
         "format_version": "1.0",
         "valid": not found.faults,
         "environments": [{"name": name, "valid": name not in found.broken} for name in found.names],
-        "faults": [
-            {
-                "file": fault.where.file,
-                "line": fault.where.line,
-                "column": fault.where.column,
-                "message": fault.message,
-                "hint": fault.hint,
-            }
-            for fault in found.faults
-        ],
+        "faults": [fault_document(fault) for fault in found.faults],
     }
     return json.dumps(document, indent=2, ensure_ascii=False)
 
