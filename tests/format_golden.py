@@ -1,4 +1,4 @@
-"""Golden values of image format 1: what changes one of them needs another format number.
+"""Golden values of an image format: what changes one of them needs another format number.
 
 ``ENVSYNC_WRITE_GOLDEN=1 pytest tests/test_tar.py …`` writes what is found instead of comparing.
 """

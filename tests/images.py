@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rattler import PackageRecord, RepoDataRecord, install
 from rattler.package import BuildString
 from rattler.package_cache import PackageCache, ValidationMode
+from rattler.package_streaming import PackageArchive
 from rattler.platform import Subdir
 
+from envsync.adapters.build_cache import BuildCacheFolder
 from envsync.adapters.build_folder import BuildFolder
 from envsync.adapters.oci_layout import LayoutRegistry
-from envsync.adapters.package_info import read_package_info
-from envsync.adapters.rattler_store import RattlerStore
+from envsync.adapters.package_store import ArchiveStore
 from envsync.model.definition import Definition, PackageIdentity, PlatformDefinition
 from envsync.model.lock import BasePlatform, ImageLock, Lock, LockedPackage
 from envsync.oci.descriptor import Descriptor, RawManifest
 from envsync.oci.entry import PREFIX, ROOT
 from envsync.oci.overlay import Node, apply, gunzip, members
 from envsync.oci.validate import validate
-from envsync.operations.build import build
+from envsync.operations.build import Bench, build
+from envsync.operations.press import Press
+from envsync.operations.prior import Prior
 from envsync.ports.builder import BuiltImage
 from envsync.ports.progress import Silent
 from envsync.ports.registry import RegistryReader
@@ -81,6 +87,16 @@ def definition_of(lock: Lock, **settings: object) -> Definition:
     return Definition(kind="conda", platforms=platforms, **settings)  # type: ignore[arg-type]
 
 
+@contextmanager
+def bench(cache: Path, *, allow: Sequence[str] = (), cores: int | None = None) -> Iterator[Bench]:
+    """Give what building is done with, in a cache of the test's own."""
+    press = Press(BuildCacheFolder(cache), cores or len(os.sched_getaffinity(0)))
+    try:
+        yield Bench(store=ArchiveStore(cache, allow_link_scripts=allow), press=press)
+    finally:
+        press.close()
+
+
 def build_into(
     layouts: Path,
     lock: Lock,
@@ -90,13 +106,18 @@ def build_into(
     allow: Sequence[str] = (),
     tag: str = "1",
     cores: int | None = None,
+    prior: Prior | None = None,
     **settings: object,
 ) -> BuiltImage:
     """Build and publish into an OCI layout at ``<layouts>/envs/test``; the result is valid."""
     registry = LayoutRegistry(layouts)
-    store = RattlerStore(cache, allow_link_scripts=allow)
-    with BuildFolder(layouts.parent / "builds", cores=cores) as workspace:
-        image = build(definition_of(lock, **settings), lock, store, base, workspace, Silent())
+    with (
+        BuildFolder(layouts.parent / "builds", cores=cores) as workspace,
+        bench(cache, allow=allow, cores=cores) as tools,
+    ):
+        image = build(
+            definition_of(lock, **settings), lock, tools, base, workspace, Silent(), prior=prior
+        )
         for blob in image.blobs:
             registry.put_blob(REPOSITORY, blob.descriptor, blob.open)
     for child in image.children:
@@ -170,13 +191,21 @@ def installed_in_one_go(
     return walk(folder)
 
 
+async def read_index(archive: Path) -> dict[str, Any]:
+    """Return a package's ``info/index.json``, read by rattler."""
+    opened = await PackageArchive.from_path(archive)
+    files = await opened.read_files(["info/index.json"])
+    found: dict[str, Any] = json.loads(files["info/index.json"] or b"")
+    return found
+
+
 async def _install(
     packages: Sequence[LockedPackage], folder: Path, cache: Path, platform: str
 ) -> None:
     records = []
     for package in packages:
         archive = Path(package.url.removeprefix("file://"))
-        info = await read_package_info(package, archive)
+        index = await read_index(archive)
         records.append(
             RepoDataRecord(
                 PackageRecord(
@@ -185,9 +214,9 @@ async def _install(
                     BuildString.new_unchecked(package.build),
                     0,
                     package.subdir,
-                    depends=info.depends,
+                    depends=[str(text) for text in index.get("depends") or ()],
                     sha256=bytes.fromhex(package.sha256),
-                    python_site_packages_path=info.index.get("python_site_packages_path"),
+                    python_site_packages_path=index.get("python_site_packages_path"),
                 ),
                 package.file_name,
                 package.url,

@@ -25,7 +25,7 @@ from envsync.model.reading import ABSENT, Present
 from envsync.model.record import Record
 from envsync.oci.descriptor import INDEX, Descriptor, RawManifest
 from envsync.oci.validate import validate
-from envsync.operations.contexts import define
+from envsync.operations.contexts import define_recorded
 from envsync.operations.desire import read_lock
 from envsync.operations.load import load_environment
 from envsync.planning.states import in_order
@@ -259,7 +259,8 @@ class Team:
         tree = Arbiter(self.arbiter.path, remote="", cache=self.cache).tree(record.commit)
         lock = read_lock(tree, parse_lock, record.name)
         assert lock is not None
-        return define(tree, load_environment(tree, parse_document, record.name), lock).hash
+        spec = load_environment(tree, parse_document, record.name)
+        return define_recorded(tree, spec, lock, record.definition).hash
 
     def _complete(self, reader: RegistryReader, name: str, tag: str, digest: str) -> None:
         """I3: what a content tag names is whole, blob by blob, and is what the tag says."""

@@ -17,23 +17,21 @@ from rattler import PrefixRecord
 
 from envsync.adapters.build_folder import BuildFolder
 from envsync.adapters.oci_layout import LayoutRegistry
-from envsync.adapters.rattler_store import RattlerStore
 from envsync.errors import InvalidInput, LockStale, PolicyRefused, Unavailable
-from envsync.model.grouping import group
 from envsync.model.lock import Lock, LockedPackage
 from envsync.oci.config import BaseConfig, environment, parse_base_config
 from envsync.oci.descriptor import Descriptor, RawManifest
 from envsync.oci.entry import CONSTANT_TIME, ROOT
 from envsync.oci.image import adopted_layer
-from envsync.oci.layer import KEY, Layer
-from envsync.oci.overlay import Node, apply, gunzip, members
-from envsync.oci.ownership import resolve
+from envsync.oci.layer import KEY
+from envsync.oci.overlay import Node, gunzip, members
 from envsync.operations.build import build
 from envsync.ports.builder import BuiltImage
 from envsync.ports.progress import Silent
 from tests import format_golden
 from tests.images import (
     REPOSITORY,
+    bench,
     build_into,
     definition_of,
     file_system,
@@ -116,7 +114,7 @@ def test_an_image_without_a_base(built: tuple[BuiltImage, Path]) -> None:
     assert "LD_LIBRARY_PATH" not in found
     labels = config["config"]["Labels"]
     assert labels["io.envsync.definition-hash"] == image.definition.hash
-    assert labels["io.envsync.format"] == "1"
+    assert labels["io.envsync.format"] == "2"
     assert "org.opencontainers.image.base.digest" not in labels
     assert image.top.document()["annotations"] == labels
     # Without a base there is no shell that could run activation scripts.
@@ -179,7 +177,7 @@ def test_skopeo_reads_it(built: tuple[BuiltImage, Path]) -> None:
     assert len(found["Layers"]) == len(image.top.document()["layers"])
 
 
-def test_the_image_of_format_1(tmp_path: Path) -> None:
+def test_the_image_of_format_2(tmp_path: Path) -> None:
     # bzip2 archives have the same bytes with every version of every library.
     packages = [replace(package, archive=".tar.bz2") for package in some_packages()]
     lock = lock_of({"linux-64": packages_of(tmp_path, *packages)})
@@ -431,24 +429,28 @@ class TestPlatforms:
 
 
 def layered(
-    packages: Sequence[LockedPackage], count: int, folder: Path, cache: Path
+    packages: Sequence[LockedPackage],
+    count: int,
+    folder: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, Node]:
     """Return the file system of *packages* in at most *count* layers."""
-    tree: dict[str, Node] = {}
-    with BuildFolder(folder) as workspace:
-        staged = RattlerStore(cache).stage(packages, "linux-64", workspace.staging("x"))
-        segments = resolve(staged.packages, staged.python)
-        layers = [Layer(segments=one.packages) for one in group(segments, count)]
-        assert len(layers) <= count
-        for _, blob in workspace.write(layers, lambda _: None):
-            with blob.open() as source:
-                tree = apply(tree, members(gunzip(iter([source.read()]))))  # type: ignore[union-attr]
-    return tree
+    monkeypatch.setattr("envsync.operations.build.package_layers", lambda _: count)
+    layouts = folder / str(count) / "layouts"
+    image = build_into(layouts, lock_of({"linux-64": packages}), cache=cache)
+    assert len(image.top.document()["layers"]) <= count + 1
+    return file_system(image.top, layouts)
 
 
-def test_any_number_of_layers_gives_the_same_file_system(tmp_path: Path) -> None:
+def test_any_number_of_layers_gives_the_same_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     packages = packages_of(tmp_path, *some_packages())
-    found = [layered(packages, k, tmp_path / "b", tmp_path / "cache") for k in (1, 2, 3, 5, 50)]
+    found = [
+        layered(packages, k, tmp_path / "b", tmp_path / "cache", monkeypatch)
+        for k in (1, 2, 3, 5, 50)
+    ]
     assert all(tree == found[0] for tree in found)
     assert len(found[0]) > 20
 
@@ -495,8 +497,9 @@ def test_a_lock_of_something_else_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(LockStale),
         BuildFolder(tmp_path / "b") as workspace,
+        bench(tmp_path / "c") as tools,
     ):
-        build(definition, other, RattlerStore(tmp_path / "c"), None, workspace, Silent())
+        build(definition, other, tools, None, workspace, Silent())
 
 
 def test_changed_bytes_are_told_with_the_packages_name(tmp_path: Path) -> None:
@@ -516,16 +519,29 @@ def test_a_package_that_cannot_be_had_is_unavailable(url: str, tmp_path: Path) -
         build_into(tmp_path / "layouts", lock, cache=tmp_path / "cache")
 
 
-def test_a_damaged_cache_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["segments", "inventories", "layers"])
+def test_a_damaged_cache_changes_nothing(kind: str, tmp_path: Path) -> None:
+    packages = packages_of(tmp_path, STUB, linked(), prefixed())
+    cache, lock = tmp_path / "cache", lock_of({"linux-64": packages})
+    first = build_into(tmp_path / "a" / "layouts", lock, cache=cache)
+    victims = [file for file in (cache / kind).rglob("*") if file.is_file()]
+    assert victims
+    for file in victims:
+        raw = bytearray(file.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        file.write_bytes(raw)
+    again = build_into(tmp_path / "b" / "layouts", lock, cache=cache)
+    assert again.top == first.top
+
+
+def test_a_damaged_archive_is_noticed(tmp_path: Path) -> None:
     packages = packages_of(tmp_path, linked())
-    cache = tmp_path / "cache"
-    build_into(tmp_path / "layouts", lock_of({"linux-64": packages}), cache=cache)
-    (victim,) = cache.glob("packages/linked-*/share/linked/v1/data.txt")
-    victim.write_text("version two\n")
-    with pytest.raises(InvalidInput) as refused:
-        build_into(tmp_path / "layouts", lock_of({"linux-64": packages}), cache=cache)
-    assert "share/linked/v1/data.txt" in refused.value.detail
-    assert "cache" in refused.value.hint
+    archive = next((tmp_path / "channel").rglob("linked-*"))
+    with archive.open("r+b") as file:
+        file.seek(archive.stat().st_size // 2)
+        file.write(b"damaged")
+    with pytest.raises(InvalidInput, match=r"linked 1\.0 is not what the lock says"):
+        build_into(tmp_path / "layouts", lock_of({"linux-64": packages}), cache=tmp_path / "cache")
 
 
 def test_packages_come_over_http_too(

@@ -73,5 +73,5 @@ def _text(seed: int, size: int) -> bytes:
         ("mixed", _text(3, MEMBER // 2) + random.Random(4).randbytes(MEMBER // 2)),
     ],
 )
-def test_the_bytes_of_format_1(name: str, data: bytes) -> None:
+def test_the_bytes_of_format_2(name: str, data: bytes) -> None:
     format_golden.check(f"gzip {name}", hashlib.sha256(member(data)).hexdigest())

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from envsync.adapters.build_cache import BuildCacheFolder
 from envsync.adapters.build_folder import BuildFolder
 from envsync.errors import InvalidInput
 from envsync.model.canonical import canonical_json
 from envsync.model.definition import PackageIdentity
+from envsync.oci.codec import CODECS, GZIP, Codec
 from envsync.oci.config import BaseConfig, Settings, marks, render_config
 from envsync.oci.descriptor import LAYER_GZIP, Descriptor, RawManifest, digest_of
-from envsync.oci.entry import Entry, File, SoftLink, file_of, link_fault, path_fault
+from envsync.oci.entry import (
+    ROOT,
+    Entry,
+    File,
+    SoftLink,
+    file_of,
+    link_fault,
+    path_fault,
+    with_hard_links,
+)
 from envsync.oci.image import config_descriptor, render_manifest
-from envsync.oci.layer import DIFF_ID, KEY, MEMBERS, Layer, WrittenLayer
+from envsync.oci.inventory import Inventory, Python
+from envsync.oci.layer import DIFF_ID, KEY, MEMBERS, Layer, WrittenLayer, closing
 from envsync.oci.overlay import Member, Node, apply, gunzip, members
-from envsync.oci.ownership import StagedPackage, resolve
-from envsync.oci.segment import Python, Segment, segment_key
+from envsync.oci.ownership import Owned, resolve
+from envsync.oci.segment import Contents, Segment, segment_key
 from envsync.oci.validate import validate
-from envsync.ports.builder import Blob
+from envsync.operations.press import Press
 from tests import format_golden
 
 PYTHON = Python(version="3.11", site_packages="lib/python3.11/site-packages")
@@ -47,85 +61,167 @@ def identity(name: str, *, manager: str = "conda", subdir: str = "linux-64") -> 
     )
 
 
-def staged(name: str, *entries: Entry, manager: str = "conda") -> StagedPackage:
-    return StagedPackage(
-        package=identity(name, manager=manager), archive_size=len(name), entries=entries
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """A package, and its entries as they would stand in a prefix of its own."""
+
+    inventory: Inventory
+    entries: tuple[Entry, ...]
+
+    def contents(self, segment: Segment) -> Contents:
+        gone = {f"{ROOT}/{path}" for path in segment.excluded}
+        return Contents(
+            head=(), body=with_hard_links(e for e in self.entries if e.path not in gone)
+        )
+
+
+def staged(name: str, *entries: Entry, manager: str = "conda") -> Staged:
+    hashes = {
+        entry.path: hashlib.sha256(b"".join(entry.content())).hexdigest()
+        for entry in entries
+        if isinstance(entry, File) and manager == "pip"
+    }
+    inventory = Inventory(
+        package=identity(name, manager=manager),
+        archive_size=len(name),
+        paths=tuple(sorted((entry.path for entry in entries), key=str.encode)),
+        hashes=hashes,
     )
+    return Staged(inventory=inventory, entries=entries)
+
+
+def owned(*packages: Staged) -> tuple[Owned, ...]:
+    return resolve([package.inventory for package in packages], PYTHON)
 
 
 def at(path: str, data: bytes = b"") -> File:
     return file_of(f"opt/env/{path}", data)
 
 
-def layer_of(*packages: StagedPackage) -> Layer:
-    return Layer(segments=resolve(packages, PYTHON))
+def layer_of(*packages: Staged) -> Layer:
+    return Layer(segments=tuple(one.segment for one in owned(*packages)))
 
 
 def write(
-    layers: Sequence[Layer], tmp_path: Path, cores: int = 2
+    layers: Sequence[Layer], packages: Sequence[Staged], folder: Path, cores: int = 2
 ) -> list[tuple[WrittenLayer, bytes]]:
-    found = []
-    with BuildFolder(tmp_path, cores=cores) as workspace:
-        for written, blob in workspace.write(layers, lambda _: None):
-            found.append((written, content(blob)))
-    return found
+    by_package = {package.inventory.package: package for package in packages}
 
+    @contextmanager
+    def source(segment: Segment) -> Iterator[Contents]:
+        assert segment.package is not None
+        yield by_package[segment.package].contents(segment)
 
-def content(blob: Blob) -> bytes:
-    with blob.open() as source:
-        return source.read() if hasattr(source, "read") else b"".join(source)
+    press = Press(BuildCacheFolder(folder), cores)
+    try:
+        found = []
+        for layer in layers:
+            written = press.layer(layer, source)
+            with press.stream(layer, source) as chunks:
+                found.append((written, b"".join(chunks)))
+        return found
+    finally:
+        press.close()
 
 
 def test_a_layer_is_its_folders_its_segments_and_an_end(tmp_path: Path) -> None:
-    layer = layer_of(staged("a", at("bin/a", b"a")), staged("b", at("b")))
-    ((written, data),) = write([layer], tmp_path)
+    packages = [staged("a", at("bin/a", b"a")), staged("b", at("b"))]
+    ((written, data),) = write([layer_of(*packages)], packages, tmp_path)
     assert [m.path for m in members(gunzip([data]))] == [
         *("opt", "opt/env", "opt/env/bin", "opt/env/bin/a", "opt/env/b"),
     ]
-    assert sum(written.part_sizes) == len(data) == written.descriptor.size
+    assert len(data) == written.descriptor.size
     assert written.descriptor.digest == digest_of(data)
     assert written.diff_id == digest_of(gzip.decompress(data))
+    assert data.endswith(closing(GZIP))
 
 
 def test_a_segment_is_the_same_bytes_in_every_layer(tmp_path: Path) -> None:
-    one, two = staged("one", at("x/one", b"1" * 5000)), staged("two", at("two", b"2" * 5000))
-    segments = resolve([one, two], PYTHON)
+    packages = [staged("one", at("x/one", b"1" * 5000)), staged("two", at("two", b"2" * 5000))]
+    segments = tuple(one.segment for one in owned(*packages))
     layers = [Layer(segments=segments), Layer(segments=segments[1:])]
-    (both, data), (alone, single) = write(layers, tmp_path)
-    start = sum(both.part_sizes[:2])
-    own = alone.part_sizes[0]
-    assert data[start : start + both.part_sizes[2]] == single[own : own + alone.part_sizes[1]]
+    (both, data), (alone, single) = write(layers, packages, tmp_path)
+    size = alone.members[0].packed.size
+    start, own = both.offset(1, GZIP), alone.offset(0, GZIP)
+    assert data[start : start + size] == single[own : own + size]
 
 
 def test_annotations_say_what_a_later_build_needs(tmp_path: Path) -> None:
-    ((written, _),) = write([layer_of(staged("a", at("a")), staged("b", at("a")))], tmp_path)
+    packages = [staged("a", at("a")), staged("b", at("a"))]
+    layer = layer_of(*packages)
+    ((written, _),) = write([layer], packages, tmp_path)
     descriptor = written.annotated()
-    assert descriptor.annotations[KEY] == written.layer.key
+    assert descriptor.annotations[KEY] == layer.key
     assert descriptor.annotations[DIFF_ID] == written.diff_id
     found = json.loads(descriptor.annotations[MEMBERS])
     assert [member["package"]["name"] for member in found] == ["a", "b"]
     assert found[0]["excluded"] == ["a"]
-    assert [member["key"] for member in found] == [s.key for s in written.layer.segments]
-    assert [member["size"] for member in found] == list(written.part_sizes[1:-1])
+    assert [member["key"] for member in found] == [s.key for s in layer.segments]
     assert [member["archive_size"] for member in found] == [1, 1]
+    assert WrittenLayer.parse(descriptor, GZIP) == written
+
+
+@pytest.mark.parametrize("key", [KEY, DIFF_ID, MEMBERS])
+def test_annotations_that_do_not_agree_are_nobodys_layer(key: str, tmp_path: Path) -> None:
+    package = staged("a", at("a"))
+    ((written, _),) = write([layer_of(package)], [package], tmp_path)
+    good = written.annotated()
+    for value in ("", "[]", "0" * 64, "{}", "null", '[{"key":"x","size":1}]'):
+        notes = {**good.annotations, key: value}
+        bad = Descriptor(
+            media_type=good.media_type, digest=good.digest, size=good.size, annotations=notes
+        )
+        assert WrittenLayer.parse(bad, GZIP) is None
+    assert WrittenLayer.parse(good, CODECS["zstd"]) is None
 
 
 def test_a_path_that_is_twice_in_a_layer_is_refused(tmp_path: Path) -> None:
-    segment = resolve([staged("a", at("x"))], PYTHON)[0]
+    package = staged("a", at("x"))
+    segment = owned(package)[0].segment
     with pytest.raises(InvalidInput, match="twice"):
-        write([Layer(segments=(segment, segment))], tmp_path)
+        write([Layer(segments=(segment, segment))], [package], tmp_path)
 
 
-@given(st.integers(1, 4), st.integers(1, 6))
-def test_cores_and_company_do_not_move_a_byte(
-    tmp_path_factory: pytest.TempPathFactory, cores: int, count: int
+def test_a_package_that_holds_other_files_than_it_says_is_refused(tmp_path: Path) -> None:
+    package = staged("a", at("x"))
+    liar = Staged(inventory=package.inventory, entries=(at("y"),))
+    with pytest.raises(InvalidInput, match="not what it says") as refused:
+        write([layer_of(package)], [liar], tmp_path)
+    assert refused.value.detail == "/opt/env/x\n/opt/env/y"
+
+
+def test_a_damaged_segment_is_made_again(tmp_path: Path) -> None:
+    package = staged("a", at("x", b"x" * 100_000))
+    ((written, data),) = write([layer_of(package)], [package], tmp_path)
+    (file,) = (f for f in (tmp_path / "segments").rglob("*") if f.is_file() and not f.suffix)
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+    assert write([layer_of(package)], [package], tmp_path) == [(written, data)]
+
+
+@given(st.integers(1, 4), st.integers(1, 6), st.sampled_from(list(CODECS.values())))
+def test_cores_company_and_caches_do_not_move_a_byte(
+    tmp_path_factory: pytest.TempPathFactory, cores: int, count: int, codec: Codec
 ) -> None:
+    packages = [staged(f"p{n}", at(f"f{n}", bytes([n]) * (n * 700_000))) for n in range(count)]
     layers = [
-        layer_of(staged(f"p{n}", at(f"f{n}", bytes([n]) * (n * 700_000)))) for n in range(count)
+        Layer(
+            segments=(resolve([package.inventory], PYTHON, codec)[0].segment,),
+            codec=codec,
+        )
+        for package in packages
     ]
     tmp_path = tmp_path_factory.mktemp("cores")
-    found = [data for _, data in write(layers, tmp_path, cores)]
-    assert found == [write([layer], tmp_path, 1)[0][1] for layer in layers]
+    found = write(layers, packages, tmp_path / "many", cores)
+    assert found == write(layers, packages, tmp_path / "many", 1)
+    assert found == [
+        write([layer], packages, tmp_path / str(number), 1)[0]
+        for number, layer in enumerate(layers)
+    ]
+    for written, data in found:
+        plain = b"".join(codec.expand(iter([data])))
+        assert (digest_of(data), digest_of(plain)) == (written.descriptor.digest, written.diff_id)
 
 
 def test_what_a_killed_build_left_goes_with_the_next_and_a_living_one_stays(
@@ -147,16 +243,20 @@ def test_what_a_killed_build_left_goes_with_the_next_and_a_living_one_stays(
     assert not list(tmp_path.glob("build-*"))
 
 
-def test_the_layer_of_format_1(tmp_path: Path) -> None:
-    layer = layer_of(
+@pytest.mark.parametrize("codec", CODECS.values(), ids=lambda codec: codec.name)
+def test_the_layer_of_format_2(codec: Codec, tmp_path: Path) -> None:
+    packages = [
         staged(
             "ape", at("bin/ape", b"#!/bin/sh\n"), at("share/" + "long/" * 40 + "x", b"x" * 2**21)
         ),
         staged("bee", at("share/ünï", b"u"), SoftLink(path="opt/env/bee", target="bin", mtime=7)),
-    )
-    ((written, _),) = write([layer], tmp_path)
-    format_golden.check("layer key", layer.key)
-    format_golden.check("layer digest", written.descriptor.digest)
+    ]
+    found = resolve([package.inventory for package in packages], PYTHON, codec)
+    layer = Layer(segments=tuple(one.segment for one in found), codec=codec)
+    ((written, _),) = write([layer], packages, tmp_path)
+    prefix = "" if codec is GZIP else f"{codec.name} "
+    format_golden.check(f"{prefix}layer key", layer.key)
+    format_golden.check(f"{prefix}layer digest", written.descriptor.digest)
     format_golden.check("layer diff id", written.diff_id)
 
 
@@ -180,31 +280,31 @@ class TestSegmentKeys:
 
 class TestClobbers:
     def test_the_later_conda_package_wins(self) -> None:
-        one, two = resolve([staged("one", at("x"), at("y")), staged("two", at("x"))], PYTHON)
-        assert [entry.path for entry in one.entries] == ["opt/env/y"]
-        assert one.excluded == ("x",)
-        assert [entry.path for entry in two.entries] == ["opt/env/x"]
+        one, two = owned(staged("one", at("x"), at("y")), staged("two", at("x")))
+        assert one.segment.paths == ("opt/env/y",)
+        assert one.segment.excluded == ("x",)
+        assert two.segment.paths == ("opt/env/x",)
 
     def test_of_three_only_the_last_has_it(self) -> None:
-        found = resolve([staged(name, at("x")) for name in "abc"], PYTHON)
-        assert [len(segment.entries) for segment in found] == [0, 0, 1]
+        found = owned(*(staged(name, at("x")) for name in "abc"))
+        assert [len(one.segment.paths) for one in found] == [0, 0, 1]
 
     def test_a_wheel_never_overwrites_a_conda_package(self) -> None:
         with pytest.raises(InvalidInput) as refused:
-            resolve([staged("a", at("x")), staged("w", at("x"), manager="pip")], PYTHON)
+            owned(staged("a", at("x")), staged("w", at("x"), manager="pip"))
         assert "wheel w 1 overwrites /opt/env/x of a 1" in refused.value.detail
 
     def test_wheels_may_share_an_equal_file_and_no_other(self) -> None:
         same = [staged(name, at("x", b"same"), manager="pip") for name in "vw"]
-        first, second = resolve(same, PYTHON)
-        assert len(first.entries) == 1
-        assert second.excluded == ("x",)
+        first, second = owned(*same)
+        assert len(first.segment.paths) == 1
+        assert second.segment.excluded == ("x",)
         with pytest.raises(InvalidInput, match="contradict"):
-            resolve([*same, staged("z", at("x", b"else"), manager="pip")], PYTHON)
+            owned(*same, staged("z", at("x", b"else"), manager="pip"))
 
     def test_nobody_has_the_environments_own_paths(self) -> None:
         with pytest.raises(InvalidInput) as refused:
-            resolve([staged("a", at("conda-meta/history"), at(".envsync/entrypoint"))], PYTHON)
+            owned(staged("a", at("conda-meta/history"), at(".envsync/entrypoint")))
         assert refused.value.detail.count("environment's own") == 2
 
     def test_a_hard_links_target_that_is_lost_is_taken_over_by_the_next_name(self) -> None:
@@ -213,9 +313,11 @@ class TestClobbers:
                  content=lambda: iter([b"!"]), inode=1)
             for n in "abc"
         ]  # fmt: skip
-        one, _ = resolve([staged("one", *names), staged("two", at("a"))], PYTHON)
-        assert [type(entry).__name__ for entry in one.entries] == ["File", "HardLink"]
-        assert one.entries[0].path == "opt/env/b"
+        package = staged("one", *names)
+        one, _ = owned(package, staged("two", at("a")))
+        entries = package.contents(one.segment).body
+        assert [type(entry).__name__ for entry in entries] == ["File", "HardLink"]
+        assert entries[0].path == "opt/env/b"
 
 
 @pytest.mark.parametrize(
@@ -294,10 +396,11 @@ def image_of(
     except (OSError, EOFError):
         diff_id = digest_of(b"")
     written = WrittenLayer(
-        layer=Layer(segments=()),
+        key=Layer(segments=()).key,
         descriptor=Descriptor(media_type=LAYER_GZIP, digest=digest_of(data), size=len(data)),
         diff_id=diff_id,
-        part_sizes=(0, 0),
+        members=(),
+        comment="environment",
     )
     document = json.loads(render_config(BaseConfig(), SETTINGS, [written]))
     change_config(document)
@@ -411,6 +514,6 @@ def test_content_across_chunks_is_searched_too() -> None:
 
 
 def test_segments_know_the_environments_own_from_a_packages() -> None:
-    own = Segment(key="k", package=None, archive_size=0, entries=())
+    own = Segment(key="k", package=None, archive_size=0, paths=())
     assert own.name == ""
     assert Layer(segments=(own,)).comment == "environment"

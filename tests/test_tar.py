@@ -114,6 +114,6 @@ def test_a_file_that_changes_while_it_is_read_is_refused() -> None:
         ),
     ],
 )
-def test_the_bytes_of_format_1(name: str, entry: Entry) -> None:
+def test_the_bytes_of_format_2(name: str, entry: Entry) -> None:
     found = hashlib.sha256(b"".join(entry_stream([entry]))).hexdigest()
     format_golden.check(f"tar {name}", found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import csv
 import hashlib
@@ -9,7 +10,7 @@ import stat
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -21,9 +22,8 @@ from hypothesis import strategies as st
 from envsync.adapters.wheels import WheelStore
 from envsync.errors import InvalidInput, Unavailable
 from envsync.model.lock import LockedPackage
-from envsync.oci.entry import CONSTANT_TIME, File
-from envsync.oci.ownership import StagedPackage
-from envsync.oci.segment import Python
+from envsync.oci.entry import CONSTANT_TIME, Entry, File
+from envsync.oci.inventory import Python
 from tests import format_golden
 from tests.images import build_into, file_system, lock_of, locked, prefix_of
 from tests.parts.package import File as PackageFile
@@ -83,15 +83,18 @@ def _hash(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
 
 
-def stage(package: LockedPackage, folder: Path, platform: str = "linux-64") -> StagedPackage:
-    (found,) = WheelStore(folder / "archives").stage([package], PYTHON, platform, folder / "staged")
-    return found
+def stage(
+    package: LockedPackage, folder: Path, platform: str = "linux-64", staging: str = "staged"
+) -> tuple[Entry, ...]:
+    store = WheelStore(folder / "archives")
+    asyncio.run(store.fetch([package]))
+    (folder / staging).mkdir(parents=True)
+    _, found = store.contents(package, PYTHON, platform, frozenset(), folder / staging)
+    return (*found.head, *found.body)
 
 
-def files_of(found: StagedPackage) -> dict[str, bytes]:
-    return {
-        entry.path: b"".join(entry.content()) for entry in found.entries if isinstance(entry, File)
-    }
+def files_of(found: Iterable[Entry]) -> dict[str, bytes]:
+    return {entry.path: b"".join(entry.content()) for entry in found if isinstance(entry, File)}
 
 
 def test_files_go_where_their_scheme_says(tmp_path: Path) -> None:
@@ -117,7 +120,7 @@ def test_files_go_where_their_scheme_says(tmp_path: Path) -> None:
 
 def test_programs_run_and_nothing_else_does(tmp_path: Path) -> None:
     package = wheel(tmp_path, {**FILES, "tool/run": b"x"}, executable="tool/run")
-    entries = [entry for entry in stage(package, tmp_path).entries if isinstance(entry, File)]
+    entries = [entry for entry in stage(package, tmp_path) if isinstance(entry, File)]
     assert {entry.path for entry in entries if entry.executable} == {
         *("opt/env/bin/old", "opt/env/bin/plain.sh", "opt/env/bin/tool", f"{SITE}/tool/run"),
     }
@@ -151,7 +154,7 @@ def test_what_only_an_installer_writes_is_not_taken_from_a_wheel(tmp_path: Path)
     assert found[f"{SITE}/tool-1.0.dist-info/INSTALLER"] == b"envsync\n"
 
 
-def test_the_bytes_of_format_1(tmp_path: Path) -> None:
+def test_the_bytes_of_format_2(tmp_path: Path) -> None:
     found = files_of(stage(wheel(tmp_path), tmp_path))
     listed = {path: hashlib.sha256(data).hexdigest() for path, data in found.items()}
     format_golden.check("wheel", listed)
@@ -205,7 +208,7 @@ def test_hostile_wheels_are_refused_and_write_nothing_outside(name: str, tmp_pat
     else:
         # A name that zip itself makes harmless is no attack: it may be there, inside.
         assert name in {"null", "data absolute"}
-        assert all(entry.path.startswith("opt/env/") for entry in found.entries)
+        assert all(entry.path.startswith("opt/env/") for entry in found)
     outside = {
         path for path in tmp_path.rglob("*") if path not in before and staging not in path.parents
     }
@@ -237,7 +240,7 @@ def test_only_wheels_for_the_platform_and_the_python_are_taken(
 ) -> None:
     package = wheel(tmp_path, file_name=file_name)
     if fits:
-        assert stage(package, tmp_path, platform).entries
+        assert stage(package, tmp_path, platform)
     else:
         with pytest.raises(InvalidInput, match=r"wheel tool 1\.0"):
             stage(package, tmp_path, platform)
@@ -274,7 +277,7 @@ def test_broken_wheels_are_refused_in_words(
     except InvalidInput as refused:
         assert "tool 1.0" in str(refused)  # noqa: PT017
     else:
-        assert all(entry.path.startswith("opt/env/") for entry in found.entries)
+        assert all(entry.path.startswith("opt/env/") for entry in found)
 
 
 def test_a_wheel_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path: Path) -> None:
@@ -295,8 +298,7 @@ def test_wheels_come_over_http_and_are_kept(tmp_path: Path) -> None:
     with serve_folders({"index": tmp_path / "index"}) as server:
         remote = replace(package, url=f"{server.url('index')}/tool-1.0-py3-none-any.whl")
         first = files_of(stage(remote, tmp_path / "one"))
-        store = WheelStore(tmp_path / "one" / "archives")
-    (again,) = store.stage([remote], PYTHON, "linux-64", tmp_path / "again")
+    again = stage(remote, tmp_path / "one", staging="again")
     assert files_of(again) == first == files_of(stage(package, tmp_path / "two"))
 
 

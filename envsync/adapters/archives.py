@@ -36,37 +36,59 @@ class Archives:
     def __init__(self, folder: Path, download: Download) -> None:
         self._folder = folder
         self._download = download
+        self._verified = set[str]()
+        """Hashes of archives that this process has read and found right."""
 
-    async def fetch(self, packages: Sequence[LockedPackage]) -> list[Path]:
-        """Return the verified archive of each package, in the same order."""
+    async def fetch(self, packages: Sequence[LockedPackage]) -> None:
+        """Fetch the archives that are not on this machine; see `verified`."""
         turn = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(package: LockedPackage) -> Path:
+        async def one(package: LockedPackage) -> None:
             async with turn:
-                return await self._fetch(package)
+                await self._fetch(package)
 
         # All are tried, so that which failure is told does not depend on which was quicker.
         results = await asyncio.gather(*map(one, packages), return_exceptions=True)
-        return [_path(result) for result in results]
+        for result in results:
+            if result is not None:
+                raise result
 
-    async def _fetch(self, package: LockedPackage) -> Path:
-        suffix = next((end for end in _SUFFIXES if package.file_name.endswith(end)), "")
-        if not suffix:
-            raise InvalidInput(
-                f"{package.name} {package.version} is not a package file",
-                detail=f"{strip_credentials(package.url)} ends with none of {', '.join(_SUFFIXES)}",
-            )
-        if path_in_repository(package.url):
-            return await asyncio.to_thread(self._kept, package)
+    def verified(self, package: LockedPackage) -> Path:
+        """Return a fetched archive after its bytes were compared with the lock's sha256.
+
+        A damaged archive of the cache is removed, so that the next run fetches it again.
+        """
+        path = self._kept(package) if path_in_repository(package.url) else self._here(package)
+        if package.sha256 not in self._verified:
+            try:
+                _verify(path, package)
+            except InvalidInput:
+                if path.is_relative_to(self._folder):
+                    path.unlink(missing_ok=True)
+                raise
+            self._verified.add(package.sha256)
+        return path
+
+    def is_here(self, package: LockedPackage) -> bool:
+        """Tell whether a package's archive need not be fetched."""
+        return bool(path_in_repository(package.url)) or self._here(package).exists()
+
+    def _here(self, package: LockedPackage) -> Path:
         url = package.url.partition("#")[0]
         if url.startswith("file://"):
-            path = Path(unquote(urlsplit(url).path))
-            await asyncio.to_thread(_verify, path, package)
-            return path
-        target = self._target(package.sha256, suffix)
-        if not target.exists():
+            return Path(unquote(urlsplit(url).path))
+        return self._target(package.sha256, _suffix(package))
+
+    async def _fetch(self, package: LockedPackage) -> None:
+        _suffix(package)
+        url = package.url.partition("#")[0]
+        if path_in_repository(package.url):
+            await asyncio.to_thread(self._kept, package)
+        elif url.startswith("file://"):
+            await asyncio.to_thread(self.verified, package)
+        elif not (target := self._here(package)).exists():
             await self._fetch_into(target, url, package)
-        return target
+            self._verified.add(package.sha256)
 
     def keep(self, content: bytes, suffix: str) -> None:
         """Take in an archive that no URL leads to; Unavailable when there is no room for it."""
@@ -118,10 +140,14 @@ class Archives:
             raise _unreachable(package, error) from error
 
 
-def _path(result: Path | BaseException) -> Path:
-    if isinstance(result, BaseException):
-        raise result
-    return result
+def _suffix(package: LockedPackage) -> str:
+    suffix = next((end for end in _SUFFIXES if package.file_name.endswith(end)), "")
+    if not suffix:
+        raise InvalidInput(
+            f"{package.name} {package.version} is not a package file",
+            detail=f"{strip_credentials(package.url)} ends with none of {', '.join(_SUFFIXES)}",
+        )
+    return suffix
 
 
 def _verify(path: Path, package: LockedPackage) -> None:

@@ -1,8 +1,4 @@
-"""The folder of one build: layers are compressed on all cores and written as they come.
-
-Memory stays flat whatever the size of a layer: each layer in work holds a window of pieces of
-`envsync.oci.gzip.MEMBER` bytes. Compressing and hashing release the interpreter lock.
-"""
+"""The folder of one build: what is unpacked for it, and layers that somebody else made."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +18,7 @@ from typing import BinaryIO, Self
 from envsync.errors import Unavailable
 from envsync.oci.descriptor import LAYER_GZIP, Descriptor
 from envsync.oci.gzip import cut, member
-from envsync.oci.layer import Layer, WrittenLayer
 from envsync.ports.builder import Blob
-
-_READERS = 4
-"""Layers in work at the same time: one reader's hashing keeps up with several compressors."""
-
 
 _PREFIX = "build-"
 
@@ -48,8 +39,6 @@ class BuildFolder:
             self._lock = _lock(self._root)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._cores = cores or len(os.sched_getaffinity(0))
-        self._made: dict[str, tuple[WrittenLayer, Blob]] = {}
-        """By layer key: platforms of one image share what is equal."""
 
     def __enter__(self) -> Self:
         return self
@@ -63,57 +52,6 @@ class BuildFolder:
         folder = self._root / "staging" / name
         folder.mkdir(parents=True)
         return folder
-
-    def write(
-        self, layers: Sequence[Layer], written: Callable[[int], None]
-    ) -> tuple[tuple[WrittenLayer, Blob], ...]:
-        """Compress *layers* and return them in the same order; see the port."""
-        (self._root / "blobs").mkdir(exist_ok=True)
-        wanted = {layer.key: layer for layer in layers if layer.key not in self._made}
-        # The largest first, so that no core is left alone with it at the end.
-        order = sorted(wanted.values(), key=lambda layer: -layer.size)
-        with (
-            ThreadPoolExecutor(self._cores, "compress") as compressors,
-            ThreadPoolExecutor(min(_READERS, self._cores), "layer") as readers,
-        ):
-            tasks = {
-                layer.key: readers.submit(self._write, layer, compressors, written)
-                for layer in order
-            }
-            try:
-                self._made |= {key: task.result() for key, task in tasks.items()}
-            except BaseException:
-                readers.shutdown(cancel_futures=True)
-                raise
-        return tuple(self._made[layer.key] for layer in layers)
-
-    def _write(
-        self, layer: Layer, compressors: ThreadPoolExecutor, written: Callable[[int], None]
-    ) -> tuple[WrittenLayer, Blob]:
-        layer.check()
-        name = self._root / "blobs" / f"{layer.key}.part"
-        plain, packed = hashlib.sha256(), hashlib.sha256()
-        sizes = [0] * (len(layer.segments) + 2)
-        try:
-            with name.open("wb") as out:
-                for part, data in self._compressed(layer, compressors, plain.update):
-                    out.write(data)
-                    packed.update(data)
-                    sizes[part] += len(data)
-                    written(len(data))
-        except OSError as error:
-            raise self._explained(error, sum(sizes)) from error
-        digest = f"sha256:{packed.hexdigest()}"
-        descriptor = Descriptor(media_type=LAYER_GZIP, digest=digest, size=sum(sizes))
-        final = self._root / "blobs" / packed.hexdigest()
-        name.replace(final)
-        done = WrittenLayer(
-            layer=layer,
-            descriptor=descriptor,
-            diff_id=f"sha256:{plain.hexdigest()}",
-            part_sizes=tuple(sizes),
-        )
-        return done, Blob(descriptor=descriptor, open=lambda: _opened(final))
 
     def pack(
         self, archive: Iterator[bytes], written: Callable[[int], None]
@@ -157,22 +95,6 @@ class BuildFolder:
             detail=f"A layer of {size} bytes so far did not fit into {self._root}.",
             hint="Free some space, or choose another cache folder.",
         )
-
-    def _compressed(
-        self,
-        layer: Layer,
-        compressors: ThreadPoolExecutor,
-        hash_plain: Callable[[bytes], object],
-    ) -> Iterator[tuple[int, bytes]]:
-        window: deque[tuple[int, Future[bytes]]] = deque()
-        for part, piece in layer.pieces():
-            window.append((part, compressors.submit(member, piece)))
-            hash_plain(piece)
-            if len(window) > 2 * self._cores:
-                number, future = window.popleft()
-                yield number, future.result()
-        for number, future in window:
-            yield number, future.result()
 
 
 def _lock(folder: Path) -> int:

@@ -88,6 +88,26 @@ class HttpReader:
         with closing(self._stream(repository, descriptor)) as chunks:
             yield verified(chunks, descriptor, f"{self.name}/{repository}")
 
+    def blob_part(self, repository: str, descriptor: Descriptor, start: int, length: int) -> bytes:
+        """Ask for a range; of a server that does not know ranges, read only as far as needed."""
+        require_repository(repository)
+        require_digest(descriptor.digest)
+        return self._host.run(lambda: self._part(repository, descriptor, start, length))
+
+    def _part(self, repository: str, descriptor: Descriptor, start: int, length: int) -> bytes:
+        with self._open(repository, descriptor, start, start + length - 1) as answer:
+            surplus = start if answer.status == 200 else 0
+            found = bytearray()
+            for chunk in answer.chunks():
+                found += chunk[surplus:]
+                surplus = max(0, surplus - len(chunk))
+                if len(found) >= length:
+                    return bytes(found[:length])
+        raise Unavailable(
+            f"{descriptor.digest} is damaged",
+            detail=f"{self.name} gives no {length} bytes from {start} of it.",
+        )
+
     def _read(self, attempt: Callable[[], T | None]) -> Reading[T]:
         try:
             value = self._host.run(attempt)
@@ -183,8 +203,12 @@ class HttpReader:
             failures = 1 if position > start else failures + 1
             self._host.rest(failures, broken)
 
-    def _open(self, repository: str, descriptor: Descriptor, position: int) -> Answer:
-        ranges = (("Range", f"bytes={position}-"),) if position else ()
+    def _open(
+        self, repository: str, descriptor: Descriptor, position: int, last: int | None = None
+    ) -> Answer:
+        """Ask for a blob from *position*, to the byte *last* or to its end."""
+        wanted = f"bytes={position}-{'' if last is None else last}"
+        ranges = () if wanted == "bytes=0-" else (("Range", wanted),)
         target = f"/v2/{repository}/blobs/{quote(descriptor.digest, safe=':')}"
         answer = self._host.send("GET", target, pull(repository), ranges)
         if answer.status == 200:

@@ -155,6 +155,11 @@ class OpenArchive:
             file.seek(where[0])
             yield verified(_part(file, where[1]), descriptor, str(self._path))
 
+    def blob_part(self, repository: str, descriptor: Descriptor, start: int, length: int) -> bytes:
+        """Read a part of a blob."""
+        with self.blob(repository, descriptor) as chunks:
+            return b"".join(chunks)[start : start + length]
+
     def _small(self, name: str) -> bytes | None:
         where = self._members.get(name)
         if where is None or where[1] > MANIFEST_MAX:

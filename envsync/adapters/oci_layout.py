@@ -91,6 +91,22 @@ class LayoutRegistry:
         with file:
             yield verified(self._chunks(file), descriptor, str(path))
 
+    def blob_part(self, repository: str, descriptor: Descriptor, start: int, length: int) -> bytes:
+        """Read a part of a blob's file."""
+        path = blob_path(self._folder(repository), descriptor.digest)
+        with self._explain("read"):
+            try:
+                with path.open("rb") as file:
+                    file.seek(start)
+                    found = file.read(length)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise Unavailable(
+                    f"{repository} has no blob {descriptor.digest}", detail=f"{path} is not there."
+                ) from error
+        if len(found) < length:
+            raise Unavailable(f"{descriptor.digest} is damaged", detail=f"{path} is too short.")
+        return found
+
     def has_blob(self, repository: str, digest: str) -> bool:
         """Tell whether the blob's file is there."""
         with self._explain("read"):

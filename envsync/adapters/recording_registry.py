@@ -74,6 +74,11 @@ class RecordingRegistry:
         self._note("blob", repository, descriptor.digest)
         return self._registry.blob(repository, descriptor)
 
+    def blob_part(self, repository: str, descriptor: Descriptor, start: int, length: int) -> bytes:
+        """Get a part of a blob."""
+        self._note("blob_part", repository, descriptor.digest)
+        return self._registry.blob_part(repository, descriptor, start, length)
+
     def has_blob(self, repository: str, digest: str) -> bool:
         """Ask for a blob."""
         self._note("has_blob", repository, digest)

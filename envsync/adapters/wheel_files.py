@@ -18,7 +18,7 @@ from installer.records import Hash, RecordEntry
 from installer.utils import Scheme
 
 from envsync.oci.entry import CONSTANT_TIME, PREFIX, ROOT, File, path_fault
-from envsync.oci.segment import Python
+from envsync.oci.inventory import Python
 
 _CHUNK = 1 << 20
 _SCRIPT_NAME = re.compile(r"[\w.+-]+")

@@ -8,21 +8,17 @@ https://packaging.python.org/en/latest/specifications/recording-installed-packag
 
 from __future__ import annotations
 
-import asyncio
 import configparser
 import csv
 import errno
 import lzma
-import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
 
-import httpx
 from installer import install
 from installer.exceptions import InstallerError
 from installer.records import InvalidRecordEntry
@@ -35,8 +31,9 @@ from envsync.errors import InvalidInput, Unavailable
 from envsync.model.definition import PackageIdentity
 from envsync.model.lock import LockedPackage
 from envsync.model.wheel_tags import best_wheel, supported_tags
-from envsync.oci.ownership import StagedPackage
-from envsync.oci.segment import Python
+from envsync.oci.entry import ROOT, File, sort_key
+from envsync.oci.inventory import Python, is_head
+from envsync.oci.segment import Contents
 
 _ANY_GLIBC = "2.99"  # which C library the image has is checked when the environment is locked
 _TIMEOUT = 60.0
@@ -60,42 +57,10 @@ class WheelStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def stage(
-        self, wheels: Sequence[LockedPackage], python: Python | None, platform: str, staging: Path
-    ) -> list[StagedPackage]:
-        """Unpack *wheels* for *python*, each into a folder of its own below *staging*, by name.
+    async def fetch(self, wheels: Sequence[LockedPackage]) -> None:
+        """Fetch the wheels that are not on this machine."""
+        import httpx  # most builds find every wheel on this machine
 
-        Raises Unavailable when one cannot be fetched, InvalidInput when it is not what the lock
-        says, does not fit the platform, or holds what no image may hold.
-        """
-        if not wheels:
-            return []
-        if python is None:
-            raise InvalidInput(
-                "wheels need a python",
-                detail=f"The lock has {len(wheels)} wheels and no conda package python.",
-                hint="Add python to the conda dependencies.",
-            )
-        for wheel in wheels:
-            _check_name(wheel, python, platform)
-        order = sorted(wheels, key=lambda wheel: wheel.name)
-        paths = asyncio.run(self._fetch(order))
-
-        def one(number: int) -> StagedPackage:
-            return _unpack(order[number], paths[number], python, staging / str(number))
-
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            return list(pool.map(one, range(len(order))))
-
-    def keep(self, wheel: bytes) -> None:
-        """Take in a wheel of the repository, for `stage` to find by its sha256."""
-
-        async def nowhere(url: str, _: Path) -> None:
-            raise OSError(f"{url} is not fetched")
-
-        Archives(self._folder, nowhere).keep(wheel, ".whl")
-
-    async def _fetch(self, wheels: Sequence[LockedPackage]) -> list[Path]:
         plain = {"Accept-Encoding": "identity"}
         async with httpx.AsyncClient(
             follow_redirects=True, timeout=_TIMEOUT, headers=plain
@@ -111,7 +76,47 @@ class WheelStore:
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
                     raise OSError(str(error) or type(error).__name__) from error
 
-            return await Archives(self._folder, download).fetch(wheels)
+            await Archives(self._folder, download).fetch(wheels)
+
+    def contents(
+        self,
+        wheel: LockedPackage,
+        python: Python | None,
+        platform: str,
+        excluded: frozenset[str],
+        staging: Path,
+    ) -> tuple[int, Contents]:
+        """Unpack a fetched wheel below the empty folder *staging*.
+
+        Returns the size of its archive in bytes and its entries without those at *excluded*
+        (relative to the prefix), which can be read as long as *staging* stands. Raises InvalidInput
+        when the wheel is not what the lock says, does not fit the platform, or holds what no image
+        may hold.
+        """
+        if python is None:
+            raise InvalidInput(
+                "wheels need a python",
+                detail=f"The lock has the wheel {wheel.name} and no conda package python.",
+                hint="Add python to the conda dependencies.",
+            )
+        _check_name(wheel, python, platform)
+        path = Archives(self._folder, _nowhere).verified(wheel)
+        entries = _unpack(wheel, path, python, staging)
+        own = PackageIdentity.of(wheel)
+        kept = [e for e in entries if e.path.removeprefix(f"{ROOT}/") not in excluded]
+        by_path = sorted(kept, key=lambda entry: sort_key(entry.path))
+        return path.stat().st_size, Contents(
+            head=tuple(entry for entry in by_path if is_head(own, entry.path)),
+            body=tuple(entry for entry in by_path if not is_head(own, entry.path)),
+        )
+
+    def keep(self, wheel: bytes) -> None:
+        """Take in a wheel of the repository, to be found by its sha256."""
+        Archives(self._folder, _nowhere).keep(wheel, ".whl")
+
+
+async def _nowhere(url: str, _: Path) -> None:
+    raise OSError(f"{url} is not fetched")
 
 
 class _Source(WheelFile):
@@ -138,8 +143,7 @@ def _check_name(wheel: LockedPackage, python: Python, platform: str) -> None:
         raise _bad(wheel, f"{file_name} is not for {platform} with python {python.version}.")
 
 
-def _unpack(wheel: LockedPackage, path: Path, python: Python, folder: Path) -> StagedPackage:
-    folder.mkdir(parents=True)
+def _unpack(wheel: LockedPackage, path: Path, python: Python, folder: Path) -> list[File]:
     files = WheelFiles(folder, python)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -159,11 +163,7 @@ def _unpack(wheel: LockedPackage, path: Path, python: Python, folder: Path) -> S
         ) from error
     except _BROKEN as error:
         raise _bad(wheel, f"It cannot be unpacked: {error}") from error
-    return StagedPackage(
-        package=PackageIdentity.of(wheel),
-        archive_size=path.stat().st_size,
-        entries=tuple(files.entries),
-    )
+    return files.entries
 
 
 def _check_size(wheel: LockedPackage, path: Path, archive: zipfile.ZipFile) -> None:

@@ -37,6 +37,15 @@ class Lines:
         with self._lock:
             self._moved[name] = self._moved.get(name, 0) + amount
 
+    def expect(self, name: str, *, packages: int, layers: int) -> None:
+        """Say nothing."""
+
+    def package(self, name: str, package: str, made: str, size: int) -> None:
+        """Say nothing."""
+
+    def layer(self, name: str, digest: str, sent: str, size: int) -> None:
+        """Say nothing."""
+
     def done(self, name: str, text: str) -> None:
         """Say how it ended for *name*."""
         self._say("done", name, text)
@@ -67,6 +76,15 @@ class Live:
         with self._lock:
             moved = self._moved[name] = self._moved.get(name, 0) + amount
         self._display.update(self._task(name), moved=size(moved))
+
+    def expect(self, name: str, *, packages: int, layers: int) -> None:
+        """Say nothing."""
+
+    def package(self, name: str, package: str, made: str, size: int) -> None:
+        """Say nothing."""
+
+    def layer(self, name: str, digest: str, sent: str, size: int) -> None:
+        """Say nothing."""
 
     def done(self, name: str, text: str) -> None:
         """Say how it ended for *name*."""

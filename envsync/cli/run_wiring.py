@@ -12,8 +12,8 @@ from envsync.cli.session import Session
 from envsync.errors import Unavailable
 from envsync.model.config import Config
 from envsync.operations.anonymous import AnonymousParts
+from envsync.operations.build_job import BuildJob
 from envsync.planning.freshness import LockRules
-from envsync.ports.builder import PackageStore
 from envsync.ports.engine import Engine
 from envsync.ports.memory import Memory
 from envsync.ports.progress import Progress
@@ -64,10 +64,11 @@ def anonymous_registry(session: Session) -> RegistryWriter:
 
 def anonymous_parts(session: Session, config: Config, progress: Progress) -> AnonymousParts:
     """Return what an anonymous environment is made with; everything of it stays in the cache."""
-    from envsync.adapters.build_folder import BuildFolder
     from envsync.adapters.lock_folders import LockFolders
     from envsync.adapters.node_turns import NodeTurns
     from envsync.adapters.worktree import WorkTree
+    from envsync.client.build_parts import plant
+    from envsync.operations.build_job import carry_out
 
     cache = session.cache_folder()
     folder = cache / "anonymous"
@@ -81,10 +82,10 @@ def anonymous_parts(session: Session, config: Config, progress: Progress) -> Ano
         with turns(key, lambda: progress.step(key, waiting)):
             yield
 
-    def store() -> PackageStore:
-        from envsync.adapters.rattler_store import RattlerStore
+    registry = anonymous_registry(session)
 
-        return RattlerStore(cache, allow_link_scripts=config.allow_link_scripts)
+    def build(job: BuildJob) -> str:
+        return carry_out(job, plant(session, config, registry, progress))
 
     return AnonymousParts(
         rules=LockRules(
@@ -95,10 +96,9 @@ def anonymous_parts(session: Session, config: Config, progress: Progress) -> Ano
         ),
         tools=replace(session.lock_tools(progress), write=LockFolders(folder)),
         locks=WorkTree(folder),
-        registry=anonymous_registry(session),
+        registry=registry,
         source=session.source,
-        store=store,
-        workspace=lambda: BuildFolder(cache / "build"),
+        build=build,
         memory=anonymous_memory(session),
         exclusive=exclusive,
         progress=progress,

@@ -227,24 +227,28 @@ class Parts:
             tree=WorkTree(root), parse=parse_document, edit=edit_document, files=NewFiles(root)
         )
 
-    def workshop(self, config: Config, progress: Progress, jobs: int) -> Workshop:
+    def workshop(
+        self, config: Config, progress: Progress, jobs: int, *, verify_layers: bool = False
+    ) -> Workshop:
         """Return what building and publishing needs."""
         from envsync.adapters.build_folder import BuildFolder
-        from envsync.adapters.rattler_store import RattlerStore
-        from envsync.client.build_parts import build_site
+        from envsync.client.build_parts import build_site, plant
         from envsync.operations.apply import Workshop
+        from envsync.operations.build_job import carry_out
 
         cache = self.cache_folder()
         registries = self.registries(config)
         registry, _ = self.registry(config)
         chance = random.SystemRandom()
+        here = plant(self, config, registry, progress, verify_layers=verify_layers)
         return Workshop(
             git=self.git(config),
             registry=registry,
             registries=registries,
             readers=self.readers(),
-            store=RattlerStore(cache, allow_link_scripts=config.allow_link_scripts),
+            build=lambda job: carry_out(job, here),
             workspace=lambda: BuildFolder(cache / "build"),
+            uploads=here.uploads,
             progress=progress,
             pause=lambda attempt: self.sleep(chance.uniform(0, min(30.0, 0.5 * 2**attempt))),
             builds_at_once=jobs,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+Compression = Literal["gzip", "zstd"]
 
 CONFIG_FILE = "envsync.yaml"
 ENVIRONMENTS = "environments"
@@ -31,6 +34,8 @@ class Config:
     """Whether environments that are only an ``image`` are copied into the registry."""
     allow_link_scripts: tuple[str, ...] = ()
     """Packages whose post-link script may be left out without refusing the build."""
+    compression: Compression = "gzip"
+    """How layers are compressed; Docker before 23 cannot read zstd."""
     registries: Mapping[str, str] = field(default_factory=dict)
     """Azure ML's names of registries, as in ``azureml://registries/<name>/…``, to where their
     environments stand: ``host[:port]/namespace``."""

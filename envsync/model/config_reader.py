@@ -6,7 +6,7 @@ import re
 
 from envsync.errors import InvalidInput, Position
 from envsync.model.conda_file_reader import read_channels
-from envsync.model.config import Config
+from envsync.model.config import Compression, Config
 from envsync.model.document import (
     Faults,
     Node,
@@ -26,7 +26,7 @@ from envsync.model.reference import is_azure_registry, parse_registry_location
 
 KEYS = (
     "registry", "platforms", "channels", "remote", "copy_images", "allow_link_scripts",
-    "registries",
+    "registries", "compression",
 )  # fmt: skip
 _ADVICE = {
     "namespace": "Write it after the registry: 'registry: host/namespace'.",
@@ -63,6 +63,7 @@ def read_config(root: Node, faults: Faults) -> Config:
             if (name := _name(item, "A package", _PACKAGE, faults))
         ),
         registries=_registries(document.get("registries"), faults),
+        compression=_compression(document.get("compression"), faults),
     )
 
 
@@ -91,6 +92,17 @@ def fault_of(error: InvalidInput, where: Position, faults: Faults) -> None:
     """Note an error about a text as a fault of the place where the text stands."""
     detail = f": {error.detail[:1].lower()}{error.detail[1:]}" if error.detail else ""
     faults.add(where, f"{error.summary}{detail}".removesuffix("."), error.hint)
+
+
+def _compression(node: Node | None, faults: Faults) -> Compression:
+    text = as_text(node, "'compression'", faults)
+    if text is None or text.text == "gzip":
+        return "gzip"
+    if text.text == "zstd":
+        return "zstd"
+    hint = "Write gzip, which every engine reads, or zstd, which Docker reads from 23 on."
+    faults.add(text.where, f"{shown(text.text)} is not a way to compress layers", hint)
+    return "gzip"
 
 
 def _registries(node: Node | None, faults: Faults) -> dict[str, str]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from envsync.model.canonical import Json, hash_json, sha256_hex
+from envsync.model.config import Compression
 from envsync.model.lock import Lock, LockedPackage, Manager
 from envsync.model.names import IMAGE_PLATFORMS, content_tag
 from envsync.model.spec import CondaFile, InferenceConfig, Kind, Spec
 
-FORMAT = 1
+FORMAT = 2
 """Number of the image format (tar, compression, grouping, config); golden tests pin it."""
 
 
@@ -134,6 +135,8 @@ class Definition:
     """For ``conda`` environments: the script that prepares a node, which is put into the image."""
     interpreter_path: str = ""
     """Of the Python that an image brings by itself."""
+    compression: Compression = "gzip"
+    """For ``conda`` environments: how layers are compressed."""
 
     def document(self) -> Json:
         """Return what the definition hash is taken over."""
@@ -154,6 +157,8 @@ class Definition:
             document["setup"] = self.setup
         if self.interpreter_path:
             document["interpreter_path"] = self.interpreter_path
+        if self.compression != "gzip":
+            document["compression"] = self.compression
         return document
 
     @property
@@ -178,8 +183,15 @@ def _routes(config: InferenceConfig) -> Json:
     }
 
 
-def definition_of(spec: Spec, lock: Lock, files: tuple[ContextFile, ...] = ()) -> Definition:
+def definition_of(
+    spec: Spec,
+    lock: Lock,
+    files: tuple[ContextFile, ...] = (),
+    compression: Compression = "gzip",
+) -> Definition:
     """Return the definition of an environment; *files* are those of its build context.
+
+    *compression* is the repository's setting, which counts where layers are made.
 
     Platforms that no image can be made for (osx, win) stay in the lock and do not count.
     The lock must cover the spec's platforms; checking that is `envsync.planning.freshness`.
@@ -230,4 +242,5 @@ def definition_of(spec: Spec, lock: Lock, files: tuple[ContextFile, ...] = ()) -
         user=spec.settings.user,
         inference_config=spec.inference_config,
         setup=spec.settings.setup,
+        compression=compression,
     )

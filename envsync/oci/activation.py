@@ -9,10 +9,10 @@ Source: https://docs.conda.io/projects/conda/en/stable/dev-guide/deep-dives/acti
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from envsync.errors import InvalidInput
-from envsync.oci.entry import PREFIX, ROOT, Entry, File
+from envsync.oci.entry import PREFIX, ROOT
 
 ENTRY_POINT = f"{PREFIX}/.envsync/entrypoint"
 """The program that runs activation scripts, then what the container was asked to run."""
@@ -22,8 +22,9 @@ SETUP = f"{PREFIX}/.envsync/setup"
 SETUP_LABEL = "io.envsync.setup"
 """Label: where that script is."""
 
+VARIABLES = f"{ROOT}/etc/conda/env_vars.d/"
+"""Folder of the files that set variables."""
 _SCRIPTS = f"{ROOT}/etc/conda/activate.d/"
-_VARIABLES = f"{ROOT}/etc/conda/env_vars.d/"
 
 # Packages test their activation scripts with bash; under a plainer sh a syntax error in one of them
 # would end the container, so bash is preferred where there is one. `exec` makes the program process
@@ -50,24 +51,17 @@ def setup_file(script: str) -> bytes:
     return (text if text.endswith("\n") else f"{text}\n").encode()
 
 
-def has_scripts(entries: Iterable[Entry]) -> bool:
-    """Tell whether a container must run activation scripts."""
-    return any(entry.path.startswith(_SCRIPTS) and entry.path.endswith(".sh") for entry in entries)
+def has_scripts(paths: Iterable[str]) -> bool:
+    """Tell whether a container must run activation scripts, by the paths of its environment."""
+    return any(path.startswith(_SCRIPTS) and path.endswith(".sh") for path in paths)
 
 
-def package_variables(entries: Iterable[Entry]) -> dict[str, str]:
-    """Return what the files of ``env_vars.d`` set, read in the order of their names."""
-    files = {
-        entry.path: entry
-        for entry in entries
-        if isinstance(entry, File)
-        and entry.path.startswith(_VARIABLES)
-        and entry.path.endswith(".json")
-    }
+def package_variables(files: Mapping[str, str]) -> dict[str, str]:
+    """Return what the files of ``env_vars.d``, path to text, set in the order of their names."""
     found: dict[str, str] = {}
     for path in sorted(files):
         try:
-            document = json.loads(b"".join(files[path].content()))
+            document = json.loads(files[path])
             variables = {str(name): str(value) for name, value in document.items()}
         except (ValueError, AttributeError) as error:
             raise InvalidInput(
@@ -75,5 +69,5 @@ def package_variables(entries: Iterable[Entry]) -> dict[str, str]:
             ) from error
         found |= variables
     if bad := [name for name in found if not name or "=" in name or "\0" in name + found[name]]:
-        raise InvalidInput(f"{bad[0]!r} cannot be an environment variable", detail=_VARIABLES)
+        raise InvalidInput(f"{bad[0]!r} cannot be an environment variable", detail=VARIABLES)
     return found

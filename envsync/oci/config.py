@@ -118,7 +118,7 @@ def render_config(base: BaseConfig, settings: Settings, layers: Sequence[Written
                 {
                     "created": base.created,
                     "created_by": "envsync",
-                    "comment": layer.layer.comment,
+                    "comment": layer.comment,
                 }
                 for layer in layers
             ),

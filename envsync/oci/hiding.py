@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from envsync.model.canonical import hash_json
 from envsync.model.definition import FORMAT
+from envsync.oci.codec import Codec
 from envsync.oci.entry import ROOT, file_of
-from envsync.oci.layer import Layer
-from envsync.oci.segment import Segment
+from envsync.oci.segment import Contents, Segment
 
 MARK = f"{ROOT}/.wh..wh..opq"
 """The file whose name says that nothing of the folder in lower layers is there."""
 
-HIDING = Layer(
-    segments=(
-        Segment(
-            key=hash_json({"format": FORMAT, "hides": ROOT}),
-            package=None,
-            archive_size=0,
-            entries=(file_of(MARK, b""),),
-        ),
+HIDING = Contents(head=(), body=(file_of(MARK, b""),))
+"""What the layer holds."""
+
+
+def hiding_segment(codec: Codec) -> Segment:
+    """Return the segment of the layer."""
+    return Segment(
+        key=hash_json({"format": FORMAT, **codec.mark, "hides": ROOT}),
+        package=None,
+        archive_size=0,
+        paths=(MARK,),
     )
-)

@@ -14,6 +14,7 @@ from envsync.oci.descriptor import (
     DOCKER_LAYER_GZIP,
     INDEX,
     LAYER_GZIP,
+    LAYER_ZSTD,
     MANIFEST,
     Descriptor,
     RawManifest,
@@ -21,7 +22,6 @@ from envsync.oci.descriptor import (
 )
 
 LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
-LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 _LAYER_TYPES = {
     LAYER_TAR: LAYER_TAR,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from envsync.errors import InvalidInput
 from envsync.model.canonical import Json, canonical_json, hash_json
-from envsync.model.definition import FORMAT
-from envsync.oci.descriptor import Descriptor
+from envsync.model.definition import FORMAT, PackageIdentity
+from envsync.oci.codec import GZIP, Codec
+from envsync.oci.descriptor import Descriptor, is_digest
 from envsync.oci.entry import PREFIX, parents, sort_key
 from envsync.oci.gzip import cut
 from envsync.oci.segment import Segment
@@ -19,7 +22,7 @@ KEY = "io.envsync.layer.key"
 DIFF_ID = "io.envsync.layer.diff-id"
 """Annotation of a layer: the digest of its uncompressed bytes, as in the image's config."""
 MEMBERS = "io.envsync.layer.members"
-"""Annotation of a layer: JSON list of its segments in order, with compressed sizes."""
+"""Annotation of a layer: JSON list of its segments in order, each with its sizes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +31,12 @@ class Layer:
 
     segments: tuple[Segment, ...]
     """In name order."""
+    codec: Codec = GZIP
 
     @property
     def key(self) -> str:
         """What decides the layer's bytes, 64 hexadecimal digits."""
-        return hash_json(
-            {
-                "format": FORMAT,
-                "prefix": PREFIX,
-                "segments": [segment.key for segment in self.segments],
-            }
-        )
+        return layer_key([segment.key for segment in self.segments], self.codec)
 
     @property
     def comment(self) -> str:
@@ -56,67 +54,145 @@ class Layer:
     def folders(self) -> tuple[str, ...]:
         """Return all folders of the layer, each once, parents first."""
         explicit = {folder for segment in self.segments for folder in segment.folders}
-        above = parents(
-            [*explicit, *(entry.path for segment in self.segments for entry in segment.entries)]
-        )
+        above = parents([*explicit, *(path for segment in self.segments for path in segment.paths)])
         return tuple(sorted({*explicit, *above}, key=sort_key))
+
+    def opening(self) -> Iterator[bytes]:
+        """Yield the segment of folders in the uncompressed pieces that become members."""
+        return cut(directory_stream(self.folders()))
 
     def check(self) -> None:
         """Refuse a path that would be in the layer twice; dockerd refuses to pull such a layer."""
         seen = set(self.folders())
         for segment in self.segments:
-            for entry in segment.entries:
-                if entry.path in seen:
+            for path in segment.paths:
+                if path in seen:
                     raise InvalidInput(
-                        f"/{entry.path} is provided twice",
+                        f"/{path} is provided twice",
                         detail=f"A package of the layer {self.comment} has it a second time.",
                     )
-                seen.add(entry.path)
+                seen.add(path)
 
-    def pieces(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (part, piece): part 0 is the folders, then the segments, then the end mark."""
-        for piece in cut(directory_stream(self.folders())):
-            yield 0, piece
-        for number, segment in enumerate(self.segments, start=1):
-            for piece in segment.pieces():
-                yield number, piece
-        yield len(self.segments) + 1, END
+
+def layer_key(segments: list[str], codec: Codec) -> str:
+    """Return the key of a layer that consists of the segments with these keys."""
+    return hash_json({"format": FORMAT, **codec.mark, "prefix": PREFIX, "segments": list(segments)})
+
+
+def closing(codec: Codec) -> bytes:
+    """Return the compressed end mark of every layer."""
+    return codec.member(END)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """What is known of a segment whose bytes exist; sizes in compressed bytes."""
+
+    size: int
+    head_size: int
+    head_sha256: str
+    """Of the head's compressed bytes, 64 hexadecimal digits: a head can be believed by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A segment as a layer's annotation lists it."""
+
+    key: str
+    packed: Packed
+    package: PackageIdentity | None = None
+    archive_size: int = 0
+    excluded: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, segment: Segment, packed: Packed) -> Member:
+        """Return *segment* as a member of a layer."""
+        return cls(
+            key=segment.key,
+            packed=packed,
+            package=segment.package,
+            archive_size=segment.archive_size,
+            excluded=segment.excluded,
+        )
+
+    def document(self) -> Json:
+        """Return the member as it stands in the annotation."""
+        packed = self.packed
+        document: dict[str, Json] = {"key": self.key, "size": packed.size}
+        if self.package is not None:
+            document["package"] = self.package.document()
+            document["archive_size"] = self.archive_size
+            document["head"] = [packed.head_size, packed.head_sha256]
+        if self.excluded:
+            document["excluded"] = list(self.excluded)
+        return document
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Member:
+        """Read a member; KeyError, TypeError or ValueError when it is none."""
+        package = document.get("package")
+        head = document["head"] if package is not None else (0, "")
+        return cls(
+            key=str(document["key"]),
+            packed=Packed(
+                size=int(document["size"]), head_size=int(head[0]), head_sha256=str(head[1])
+            ),
+            package=None if package is None else PackageIdentity(**package),
+            archive_size=int(document.get("archive_size", 0)),
+            excluded=tuple(map(str, document.get("excluded", ()))),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenLayer:
     """A layer whose bytes are known: what the manifest and the config say of it."""
 
-    layer: Layer
+    key: str
     descriptor: Descriptor
     """Without annotations."""
     diff_id: str
-    part_sizes: tuple[int, ...]
-    """Compressed bytes of the folders, of each segment, and of the end mark."""
+    members: tuple[Member, ...]
+    comment: str
 
     def annotated(self) -> Descriptor:
         """Return the descriptor with what a later build needs to use the blob again."""
-        members: list[Json] = [
-            _member(segment, size)
-            for segment, size in zip(self.layer.segments, self.part_sizes[1:-1], strict=True)
-        ]
         return Descriptor(
             media_type=self.descriptor.media_type,
             digest=self.descriptor.digest,
             size=self.descriptor.size,
             annotations={
-                KEY: self.layer.key,
+                KEY: self.key,
                 DIFF_ID: self.diff_id,
-                MEMBERS: canonical_json(members).decode(),
+                MEMBERS: canonical_json([member.document() for member in self.members]).decode(),
             },
         )
 
+    def offset(self, number: int, codec: Codec) -> int:
+        """Return where the segment of member *number* begins in the layer's bytes."""
+        after = sum(member.packed.size for member in self.members[number:])
+        return self.descriptor.size - len(closing(codec)) - after
 
-def _member(segment: Segment, size: int) -> Json:
-    member: dict[str, Json] = {"key": segment.key, "size": size}
-    if segment.package is not None:
-        member["package"] = segment.package.document()
-        member["archive_size"] = segment.archive_size
-    if segment.excluded:
-        member["excluded"] = list(segment.excluded)
-    return member
+    @classmethod
+    def parse(cls, descriptor: Descriptor, codec: Codec) -> WrittenLayer | None:
+        """Read a layer from a manifest; None when it is none of ours in this format and codec."""
+        notes = descriptor.annotations
+        try:
+            members = tuple(Member.parse(member) for member in json.loads(notes[MEMBERS]))
+            diff_id = notes[DIFF_ID]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+        if descriptor.media_type != codec.media_type or not is_digest(diff_id):
+            return None
+        key = layer_key([member.key for member in members], codec)
+        if key != notes.get(KEY):
+            return None
+        names = [f"{m.package.name}={m.package.version}" for m in members if m.package is not None]
+        return cls(
+            key=key,
+            descriptor=Descriptor(
+                media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size
+            ),
+            diff_id=diff_id,
+            members=members,
+            comment=", ".join(names) or "environment",
+        )

@@ -171,3 +171,17 @@ def _read(
             found.update(text for text in forbidden if text in window)
             tail = window[-longest:]
     return digest.hexdigest(), tuple(sorted(found))
+
+
+def read_files(archive: IO[bytes]) -> dict[str, bytes]:
+    """Return the files of an uncompressed archive that may lack its end mark, by path.
+
+    ValueError when it is none.
+    """
+    try:
+        with tarfile.open(fileobj=archive, mode="r:") as tar:
+            members = [member for member in tar if member.isreg()]
+            found = [(member.name, tar.extractfile(member)) for member in members]
+            return {name: file.read() for name, file in found if file is not None}
+    except tarfile.TarError as error:
+        raise ValueError(str(error)) from error

@@ -6,15 +6,15 @@ path: so the files of an image do not depend on the order of its layers.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from envsync.errors import InvalidInput
-from envsync.model.definition import PackageIdentity
 from envsync.oci.activation import ENTRY_POINT
-from envsync.oci.entry import ROOT, Entry, File, SoftLink, parents, with_hard_links
-from envsync.oci.segment import Python, Segment, segment_key
+from envsync.oci.codec import GZIP, Codec
+from envsync.oci.entry import ROOT, parents
+from envsync.oci.inventory import Inventory, Python
+from envsync.oci.segment import Segment, segment_key
 
 HISTORY = f"{ROOT}/conda-meta/history"
 RESERVED = frozenset({HISTORY, ENTRY_POINT.removeprefix("/")})
@@ -22,44 +22,57 @@ RESERVED = frozenset({HISTORY, ENTRY_POINT.removeprefix("/")})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StagedPackage:
-    """A package as it would stand in the prefix if it were alone."""
+class Owned:
+    """A package's segment, and what of the package is in it."""
 
-    package: PackageIdentity
-    archive_size: int
-    entries: tuple[Entry, ...]
-    """`File` and `SoftLink` only; names of one file share an inode number."""
-    folders: tuple[str, ...] = ()
+    inventory: Inventory
+    segment: Segment
 
-    def __str__(self) -> str:
-        kind = "wheel " if self.package.manager == "pip" else ""
-        return f"{kind}{self.package.name} {self.package.version}"
+    @property
+    def name(self) -> str:
+        """The package's name, unique in an image."""
+        return self.segment.name
+
+    @property
+    def archive_size(self) -> int:
+        """Bytes of the package's archive."""
+        return self.segment.archive_size
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Path to text of the files that set variables and are the package's in the image."""
+        here = set(self.segment.paths)
+        return {path: text for path, text in self.inventory.variables.items() if path in here}
 
 
-def resolve(packages: Sequence[StagedPackage], python: Python | None) -> tuple[Segment, ...]:
+def resolve(
+    packages: Sequence[Inventory], python: Python | None, codec: Codec = GZIP
+) -> tuple[Owned, ...]:
     """Return one segment per package, each path in exactly one of them.
 
     *packages* are conda packages, dependencies before what depends on them, then wheels. Raises
     InvalidInput, with every conflict, for a file where another package has a folder, for a wheel
     that overwrites a package or another wheel's different file, and for reserved paths.
     """
-    owners: dict[str, tuple[StagedPackage, Entry]] = {}
+    owners: dict[str, int] = {}
     lost: dict[int, set[str]] = {}
-    position = {id(package): number for number, package in enumerate(packages)}
     faults: list[str] = []
-    for package in packages:
-        for entry in package.entries:
-            if entry.path in RESERVED:
-                faults.append(f"{package} has /{entry.path}, which is the environment's own.")
-            elif (before := owners.get(entry.path)) is None:
-                owners[entry.path] = (package, entry)
-            elif package.package.manager == "conda":
-                owners[entry.path] = (package, entry)
-                lost.setdefault(position[id(before[0])], set()).add(entry.path)
-            elif before[0].package.manager == "pip" and _same(before[1], entry):
-                lost.setdefault(position[id(package)], set()).add(entry.path)
+    for number, package in enumerate(packages):
+        for path in package.paths:
+            before = owners.setdefault(path, number)
+            if before == number:
+                continue
+            if package.package.manager == "conda":
+                owners[path] = number
+                lost.setdefault(before, set()).add(path)
+            elif _same(packages[before], package, path):
+                lost.setdefault(number, set()).add(path)
             else:
-                faults.append(f"{package} overwrites /{entry.path} of {before[0]}.")
+                faults.append(f"{package} overwrites /{path} of {packages[before]}.")
+    faults += [
+        f"{packages[owners[path]]} has /{path}, which is the environment's own."
+        for path in sorted(RESERVED.intersection(owners))
+    ]
     faults += _folders_against_files(packages, owners)
     if faults:
         raise InvalidInput(
@@ -68,44 +81,40 @@ def resolve(packages: Sequence[StagedPackage], python: Python | None) -> tuple[S
             hint="Leave one of them out, or take a version that does not have the path.",
         )
     return tuple(
-        _segment(package, python, lost.get(number, set()))
+        _owned(package, python, lost.get(number, set()), codec)
         for number, package in enumerate(packages)
     )
 
 
-def _segment(package: StagedPackage, python: Python | None, lost: set[str]) -> Segment:
+def _owned(package: Inventory, python: Python | None, lost: set[str], codec: Codec) -> Owned:
     excluded = tuple(sorted((path.removeprefix(f"{ROOT}/") for path in lost), key=str.encode))
-    return Segment(
-        key=segment_key(package.package, python, excluded),
+    paths = tuple(path for path in package.paths if path not in lost) if lost else package.paths
+    segment = Segment(
+        key=segment_key(package.package, python, excluded, codec),
         package=package.package,
         archive_size=package.archive_size,
-        entries=with_hard_links(entry for entry in package.entries if entry.path not in lost),
+        paths=paths,
         folders=package.folders,
         excluded=excluded,
     )
+    return Owned(inventory=package, segment=segment)
 
 
-def _folders_against_files(
-    packages: Sequence[StagedPackage], owners: dict[str, tuple[StagedPackage, Entry]]
-) -> list[str]:
+def _folders_against_files(packages: Sequence[Inventory], owners: dict[str, int]) -> list[str]:
     faults = []
     for package in packages:
-        paths = [entry.path for entry in package.entries]
-        for folder in (*parents(paths), *package.folders):
+        for folder in (*parents(package.paths), *package.folders):
             if (owner := owners.get(folder)) is not None:
-                faults.append(f"/{folder} is a folder in {package} and a file in {owner[0]}.")
+                where = packages[owner]
+                faults.append(f"/{folder} is a folder in {package} and a file in {where}.")
     return faults
 
 
-def _same(one: Entry, other: Entry) -> bool:
-    if isinstance(one, File) and isinstance(other, File):
-        alike = (one.size, one.executable) == (other.size, other.executable)
-        return alike and _hash(one) == _hash(other)
-    return isinstance(one, SoftLink) and one == other
+def _same(one: Inventory, other: Inventory, path: str) -> bool:
+    """Tell whether two wheels bring the same file, so that it does not matter whose it is."""
+    found = one.hashes.get(path)
+    return found is not None and found == other.hashes.get(path)
 
 
-def _hash(entry: File) -> bytes:
-    digest = hashlib.sha256()
-    for chunk in entry.content():
-        digest.update(chunk)
-    return digest.digest()
+Order = Callable[[Sequence[Inventory]], Sequence[Inventory]]
+"""Puts conda packages in the order in which they would be linked."""

@@ -12,12 +12,17 @@ from typing import Any
 
 from envsync.model.canonical import canonical_json
 from envsync.model.names import IMAGE_PLATFORMS
+from envsync.oci.codec import CODECS
 from envsync.oci.config import DEFINITION
-from envsync.oci.descriptor import CONFIG, INDEX, LAYER_GZIP, MANIFEST, Descriptor, RawManifest
+from envsync.oci.descriptor import CONFIG, INDEX, MANIFEST, Descriptor, RawManifest
 from envsync.oci.entry import ROOT, link_fault, path_fault
-from envsync.oci.hiding import HIDING, MARK
-from envsync.oci.layer import DIFF_ID, KEY
-from envsync.oci.overlay import Member, gunzip, members
+from envsync.oci.hiding import MARK, hiding_segment
+from envsync.oci.layer import DIFF_ID, KEY, layer_key
+from envsync.oci.overlay import Member, members
+
+_EXPAND = {codec.media_type: codec.expand for codec in CODECS.values()}
+_HIDING = frozenset(layer_key([hiding_segment(codec).key], codec) for codec in CODECS.values())
+"""Keys of the layer that hides a base's environment."""
 
 Open = Callable[[Descriptor], Iterator[bytes]]
 """How to read a blob: base layers, configs and our layers."""
@@ -92,7 +97,7 @@ def _own(layers: Sequence[Descriptor]) -> Sequence[Descriptor]:
     """Return the layers of the environment, at the top; below what hides it is the base's own."""
     keys = [layer.annotations.get(KEY, "") for layer in layers]
     first = next((at for at, key in enumerate(keys) if key), len(keys))
-    hiding = [at for at, key in enumerate(keys) if key == HIDING.key]
+    hiding = [at for at, key in enumerate(keys) if key in _HIDING]
     return layers[max([first, *hiding]) :]
 
 
@@ -129,12 +134,14 @@ def _layer(
     forbidden: tuple[bytes, ...],
     shipped: dict[str, str],
 ) -> Iterator[str]:
-    if layer.media_type != LAYER_GZIP:
+    expand = _EXPAND.get(layer.media_type)
+    if expand is None:
         yield f"it is {layer.media_type}"
+        return
     if layer.annotations.get(DIFF_ID) != diff_id:
         yield "annotation and config do not agree on its diff id"
     packed, plain = _Meter(read(layer)), _Meter(())
-    plain.source = gunzip(packed)
+    plain.source = expand(iter(packed))
     try:
         yield from _contents(members(plain, forbidden), layer.digest, shipped)
         for _ in plain:  # what stands after the end mark counts too

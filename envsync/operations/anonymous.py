@@ -18,18 +18,15 @@ from envsync.model.definition import Definition, definition_of
 from envsync.model.lock import Lock
 from envsync.model.reading import Present
 from envsync.model.record import Record
-from envsync.model.reference import parse_image_reference
 from envsync.model.request import request_hash
-from envsync.model.spec import SCRATCH, Spec
-from envsync.operations.build import build
+from envsync.model.spec import Spec
+from envsync.operations.build_job import BuildJob
 from envsync.operations.locate import Place, place_at
 from envsync.operations.lock import lock_environments
 from envsync.operations.lock_work import LockChoices, LockTools
-from envsync.operations.own_wheels import keep_wheels
-from envsync.operations.publish import Uploads, publish
+from envsync.operations.own_wheels import wheel_contents
 from envsync.operations.readers import read_lock
 from envsync.planning.freshness import LockRules, wanted_platforms
-from envsync.ports.builder import PackageStore, Workspace
 from envsync.ports.memory import Memory
 from envsync.ports.progress import Progress
 from envsync.ports.registry import RegistryReader, RegistryWriter
@@ -51,8 +48,8 @@ class AnonymousParts:
     """The cache's own."""
     source: Callable[[str], RegistryReader]
     """Opens the registry of an image by its host."""
-    store: Callable[[], PackageStore]
-    workspace: Callable[[], AbstractContextManager[Workspace]]
+    build: Callable[[BuildJob], str]
+    """Carries a job out and returns the digest that it published in *registry*."""
     memory: Memory
     """Remembers what an image was made from, by its digest."""
     exclusive: Callable[[str], AbstractContextManager[object]]
@@ -148,21 +145,16 @@ def _built(
     there = parts.registry.head(REPOSITORY, definition.content_tag)
     if isinstance(there, Present):
         return there.value.digest
-    base = None
-    if lock.image.image != SCRATCH:
-        base = parts.source(parse_image_reference(lock.image.location).registry)
-    path, store = spec.path, parts.store()
-    keep_wheels(store, tree, spec)
-    with parts.workspace() as workspace:
-        image = build(definition, lock, store, base, workspace, parts.progress, path)
-        parts.progress.step(path, f"keeping {len(image.blobs)} blobs")
-        return publish(
-            image,
-            parts.registry,
-            REPOSITORY,
-            Uploads(parts.registry),
-            lambda amount: parts.progress.bytes(path, amount),
+    return parts.build(
+        BuildJob(
+            name=spec.path,
+            version="",
+            repository=REPOSITORY,
+            definition=definition,
+            lock=lock,
+            wheels=wheel_contents(tree, spec),
         )
+    )
 
 
 def _anonymous(

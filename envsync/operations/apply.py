@@ -10,7 +10,7 @@ Each step can be derived again from git and the registry, so that recovery is ru
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -18,20 +18,20 @@ from dataclasses import dataclass, replace
 from envsync.errors import Conflict, EnvsyncError, StalePlan, Unavailable
 from envsync.model.record import Record
 from envsync.model.reference import parse_image_reference
-from envsync.operations.build import build
 from envsync.operations.build_dockerfile import BuildSite
+from envsync.operations.build_job import BuildJob
 from envsync.operations.desire import Readers, Wish
 from envsync.operations.observe import Registries
 from envsync.operations.outcome import Outcome, Result, refusal
-from envsync.operations.own_wheels import keep_wheels
+from envsync.operations.own_wheels import wheel_contents
 from envsync.operations.parallel import threads
 from envsync.operations.plan import Planned, make_plan
 from envsync.operations.publish import Uploads, publish, published, verify
 from envsync.operations.publish_dockerfile import Shelf, keep_content_tag, publish_dockerfile
 from envsync.operations.tagging import Tags
 from envsync.planning.plan import CHANGING, EnvironmentPlan
-from envsync.planning.states import moment
-from envsync.ports.builder import BuiltImage, PackageStore, Workspace
+from envsync.planning.states import in_order, moment
+from envsync.ports.builder import BuiltImage, Workspace
 from envsync.ports.git import GitWriter
 from envsync.ports.progress import Progress
 from envsync.ports.registry import RegistryWriter
@@ -39,6 +39,9 @@ from envsync.ports.tree import Tree
 
 ROUNDS = 10
 """How often a lost race for a version is planned anew."""
+
+RELATIVES = 16
+"""Other environments whose newest images are asked for layers that a build needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +52,10 @@ class Workshop:
     registry: RegistryWriter
     registries: Registries
     readers: Readers
-    store: PackageStore
+    build: Callable[[BuildJob], str]
+    """Carries a job out, here or elsewhere, and returns the digest that was published."""
     workspace: Callable[[], AbstractContextManager[Workspace]]
+    uploads: Uploads
     progress: Progress
     pause: Callable[[int], None]
     """Waits before round *n* of a race, for a random time that grows with *n*."""
@@ -71,12 +76,11 @@ def apply(
     planned = _plan(workshop, names, "HEAD")
     allowed = approve(planned) if approve else {e.name: e for e in planned.plan.changing}
     results = {e.name: refusal(e) for e in planned.plan.environments if e.state not in CHANGING}
-    uploads = Uploads(workshop.registry)
     for attempt in range(ROUNDS):
         todo = [e for e in planned.plan.changing if e.name in allowed]
         if not todo:
             break
-        lost = _round(workshop, planned, todo, uploads, results)
+        lost = _round(workshop, planned, todo, results)
         if not lost:
             break
         if attempt + 1 == ROUNDS:
@@ -130,12 +134,11 @@ def _round(
     workshop: Workshop,
     planned: Planned,
     todo: Sequence[EnvironmentPlan],
-    uploads: Uploads,
     results: dict[str, Result],
 ) -> list[str]:
     """Publish, record and tag *todo*; return the names whose version somebody else took."""
     records: dict[str, Record] = {}
-    for plan, future in _publish_all(workshop, planned, todo, uploads):
+    for plan, future in _publish_all(workshop, planned, todo):
         try:
             records[plan.name] = _record_of(planned, plan, future.result())
         except EnvsyncError as error:
@@ -184,7 +187,7 @@ def _tag_all(
 
 
 def _publish_all(
-    workshop: Workshop, planned: Planned, todo: Sequence[EnvironmentPlan], uploads: Uploads
+    workshop: Workshop, planned: Planned, todo: Sequence[EnvironmentPlan]
 ) -> list[tuple[EnvironmentPlan, Future[str]]]:
     """Publish every environment; those with one definition after one another, built once."""
     tree = workshop.git.tree(planned.commit.id)
@@ -198,9 +201,7 @@ def _publish_all(
         for plan, future in zip(plans, futures, strict=True):
             try:
                 here = replace(plan, copy_from=source) if source else plan
-                future.set_result(
-                    _publish(workshop, planned.wishes.wishes[plan.name], here, uploads, tree)
-                )
+                future.set_result(_publish(workshop, planned, here, tree))
                 source = source or plan.name
             except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
                 future.set_exception(error)
@@ -213,10 +214,9 @@ def _publish_all(
     return done
 
 
-def _publish(
-    workshop: Workshop, wish: Wish, plan: EnvironmentPlan, uploads: Uploads, tree: Tree
-) -> str:
+def _publish(workshop: Workshop, planned: Planned, plan: EnvironmentPlan, tree: Tree) -> str:
     """Return the digest under which the environment's definition is published, verified."""
+    wish = planned.wishes.wishes[plan.name]
     desired, registry = wish.desired, workshop.registry
     repository = workshop.registries.repository(plan.name)
     if not desired.copied:
@@ -226,18 +226,18 @@ def _publish(
         workshop.progress.step(plan.name, "verifying what is published")
         return verify(registry, repository, resolved.definition)
 
-    def sent(amount: int) -> None:
-        workshop.progress.bytes(plan.name, amount)
+    if desired.kind == "conda" and not plan.copy_from:
+        return workshop.build(_job(workshop, planned, wish, plan, tree))
 
     def upload(image: BuiltImage) -> str:
         if plan.digest and plan.digest != image.top.digest:
             raise Conflict(
                 f"version {plan.after_version} of {plan.name} cannot be made again",
-                detail=f"Recorded as {plan.digest}, built now as {image.top.digest}.",
-                hint="The base image or a package changed under its name; restore a backup.",
+                detail=f"Recorded as {plan.digest}, found now as {image.top.digest}.",
+                hint="The image changed under its name; restore a backup.",
             )
         workshop.progress.step(plan.name, f"publishing {len(image.blobs)} blobs")
-        return publish(image, registry, repository, uploads, sent)
+        return publish(image, registry, repository, workshop.uploads, workshop.progress, plan.name)
 
     if plan.copy_from:
         workshop.progress.step(plan.name, f"taking the image from {plan.copy_from}")
@@ -246,23 +246,52 @@ def _publish(
         return upload(published(registry, source, tag, resolved.definition))
     if desired.kind == "build":
         shelf = Shelf(
-            registry=registry, repository=repository, uploads=uploads, progress=workshop.progress
+            registry=registry,
+            repository=repository,
+            uploads=workshop.uploads,
+            progress=workshop.progress,
         )
         return publish_dockerfile(resolved, plan, shelf, workshop.site, workshop.workspace)
-    base = None
-    if desired.base_digest:
-        reference = parse_image_reference(desired.image)
-        base = workshop.registries.source(reference.registry)
-        if desired.kind == "image":
-            workshop.progress.step(plan.name, f"copying {reference}")
-            digest = desired.base_digest
-            return upload(published(base, reference.repository, digest, resolved.definition))
-    with workshop.workspace() as workspace:
-        definition, store = resolved.definition, workshop.store
-        keep_wheels(store, tree, resolved.spec)
-        return upload(
-            build(definition, resolved.lock, store, base, workspace, workshop.progress, plan.name)
-        )
+    reference = parse_image_reference(desired.image)
+    base = workshop.registries.source(reference.registry)
+    workshop.progress.step(plan.name, f"copying {reference}")
+    digest = desired.base_digest
+    return upload(published(base, reference.repository, digest, resolved.definition))
+
+
+def _job(
+    workshop: Workshop, planned: Planned, wish: Wish, plan: EnvironmentPlan, tree: Tree
+) -> BuildJob:
+    resolved = wish.resolved()
+    return BuildJob(
+        name=plan.name,
+        version=plan.after_version,
+        repository=workshop.registries.repository(plan.name),
+        definition=resolved.definition,
+        lock=resolved.lock,
+        digest=plan.digest,
+        wheels=wheel_contents(tree, resolved.spec),
+        images=tuple(_relatives(workshop, planned, wish)),
+    )
+
+
+def _relatives(workshop: Workshop, planned: Planned, wish: Wish) -> Iterator[tuple[str, str]]:
+    """Yield earlier images that may share layers: the environment's own, then its siblings'.
+
+    Only what git recorded: a digest that came from elsewhere could not be believed. Siblings on the
+    same base come first, and among them the newest.
+    """
+    name, base = wish.desired.name, wish.desired.base_digest
+    newest: dict[str, Record] = {}
+    for record in in_order(planned.records):
+        newest[record.name] = record
+    siblings = sorted(
+        (record for record in newest.values() if record.name != name),
+        key=lambda record: (record.base_digest != base, -record.created, record.name),
+    )
+    own = [newest[name]] if name in newest else []
+    for record in (*own, *siblings[:RELATIVES]):
+        yield workshop.registries.repository(record.name), record.digest
 
 
 def _record_of(planned: Planned, plan: EnvironmentPlan, digest: str) -> Record:

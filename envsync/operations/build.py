@@ -1,11 +1,16 @@
-"""Building an image from a definition: a pure function of it, without a container engine."""
+"""Building an image from a definition: a pure function of it, without a container engine.
+
+What the registry has and what this machine made before is used as it is, which changes nothing of
+the image: layers are known by what decides their bytes.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from envsync.errors import LockStale
 from envsync.model.canonical import hash_json
@@ -16,7 +21,7 @@ from envsync.model.definition import (
     PlatformDefinition,
 )
 from envsync.model.grouping import group, package_layers
-from envsync.model.lock import Lock
+from envsync.model.lock import Lock, LockedPackage
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.reference import parse_image_reference
 from envsync.oci.activation import (
@@ -27,19 +32,36 @@ from envsync.oci.activation import (
     package_variables,
     setup_file,
 )
+from envsync.oci.codec import CODECS, Codec
 from envsync.oci.config import BaseConfig, Settings, marks, parse_base_config, render_config
 from envsync.oci.descriptor import RawManifest
-from envsync.oci.entry import Entry, file_of, sort_key
-from envsync.oci.hiding import HIDING
+from envsync.oci.entry import File, file_of, sort_key
+from envsync.oci.hiding import HIDING, hiding_segment
 from envsync.oci.image import config_descriptor, render_index, render_manifest
 from envsync.oci.installed import history
-from envsync.oci.layer import Layer
-from envsync.oci.ownership import HISTORY, resolve
-from envsync.oci.segment import Segment
+from envsync.oci.inventory import Inventory, Python
+from envsync.oci.layer import Layer, WrittenLayer
+from envsync.oci.ownership import HISTORY, Owned, resolve
+from envsync.oci.segment import Contents, Segment
 from envsync.operations.base_layers import read_base
+from envsync.operations.describe import Describer
+from envsync.operations.parallel import threads
+from envsync.operations.press import Press, Source
+from envsync.operations.prior import Prior
+from envsync.operations.split import split
 from envsync.ports.builder import BaseImage, Blob, BuiltImage, PackageStore, Workspace
-from envsync.ports.progress import Progress
+from envsync.ports.progress import Made, Progress
 from envsync.ports.registry import RegistryReader
+
+_LAYERS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What building is done with; many builds can share it."""
+
+    store: PackageStore
+    press: Press
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,21 +76,40 @@ class _Platform:
 def build(
     definition: Definition,
     lock: Lock,
-    store: PackageStore,
+    bench: Bench,
     base_reader: RegistryReader | None,
     workspace: Workspace,
     progress: Progress,
     name: str = "",
+    *,
+    prior: Prior | None = None,
+    ready: Callable[[Blob], object] = lambda _: None,
 ) -> BuiltImage:
     """Build the image of a ``conda`` definition from its lock.
 
     *base_reader* reads the registry of the lock's base image; None when that is scratch. *name* is
-    the environment's, for *progress* only. Blobs can be read until *workspace* is closed.
+    the environment's, for *progress* only. *prior* is what the registry has already. *ready* is
+    told of each blob as soon as it can be read, from any thread. Blobs can be read until
+    *workspace* is closed.
     """
     if definition.kind != "conda":
         raise ValueError(f"a {definition.kind} definition is not built from packages")
+    codec = CODECS[definition.compression]
+    known = prior if prior is not None and prior.codec is codec else Prior(codec=codec)
     platforms = [
-        _build_platform(definition, platform, lock, store, base_reader, workspace, progress, name)
+        _Build(
+            definition=definition,
+            platform=platform,
+            lock=lock,
+            bench=bench,
+            base_reader=base_reader,
+            scratch=workspace.staging(platform.platform),
+            progress=progress,
+            name=name,
+            prior=known,
+            codec=codec,
+            ready=ready,
+        ).run()
         for platform in sorted(definition.platforms, key=_oci_platform)
     ]
     blobs = {blob.descriptor.digest: blob for one in platforms for blob in one.blobs}
@@ -78,7 +119,7 @@ def build(
         children = tuple(one.manifest for one in platforms)
         listed = [(_oci_document(one.platform), one.manifest) for one in platforms]
         top = render_index(listed, marks(_settings(definition)))
-    progress.done(name, f"built {top.digest}")
+    progress.step(name, f"built {top.digest}")
     return BuiltImage(
         definition=definition, top=top, children=children, blobs=tuple(blobs.values())
     )
@@ -93,97 +134,241 @@ def _oci_platform(platform: PlatformDefinition) -> tuple[str, str]:
     return IMAGE_PLATFORMS[platform.platform]
 
 
-def _build_platform(
-    definition: Definition,
-    platform: PlatformDefinition,
-    lock: Lock,
-    store: PackageStore,
-    base_reader: RegistryReader | None,
-    workspace: Workspace,
-    progress: Progress,
-    name: str,
-) -> _Platform:
-    packages = lock.packages.get(platform.platform, ())
-    if tuple(sorted(map(PackageIdentity.of, packages))) != tuple(sorted(platform.packages)):
-        raise LockStale(
-            "the lock is not the one of the definition",
-            detail=f"Its packages for {platform.platform} are others.",
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Build:
+    """The build of one platform."""
+
+    definition: Definition
+    platform: PlatformDefinition
+    lock: Lock
+    bench: Bench
+    base_reader: RegistryReader | None
+    scratch: Path
+    progress: Progress
+    name: str
+    prior: Prior
+    codec: Codec
+    ready: Callable[[Blob], object]
+
+    def run(self) -> _Platform:
+        """Build it."""
+        packages = self._packages()
+        base = self._base()
+        base_config = (
+            parse_base_config(base.config, self.platform.platform, len(base.layers))
+            if base
+            else BaseConfig()
         )
-    base = _base(platform, lock, base_reader)
-    base_config = (
-        parse_base_config(base.config, platform.platform, len(base.layers))
-        if base
-        else BaseConfig()
-    )
-    base_blobs = base.layers if base else ()
-    # Before any work: too many layers are refused early.
-    hidden = [HIDING] if base_config.has_environment else []
-    count = package_layers(len(base_blobs) + len(hidden))
-    progress.step(name, f"linking {len(packages)} packages for {platform.platform}")
-    staged = store.stage(packages, platform.platform, workspace.staging(platform.platform))
-    segments = resolve(staged.packages, staged.python)
-    entries = [entry for segment in segments for entry in segment.entries]
-    scripts = base is not None and has_scripts(entries)
-    layers = [
-        *hidden,
-        *(Layer(segments=part.packages) for part in group(segments, count)),
-        Layer(segments=(_environment(platform, scripts, definition.setup),)),
-    ]
-    progress.step(name, f"compressing {len(layers)} layers for {platform.platform}")
-    written = workspace.write(layers, _counter(progress, name))
-    settings = _settings(
-        replace(definition, platforms=(platform,)),
-        platform=platform.platform,
-        base_digest=platform.base_digest,
-        variables={**package_variables(entries), **definition.environment_variables},
-        entry_point=ENTRY_POINT if scripts else "",
-        python=any(package.name == "python" for package in packages),
-    )
-    config = render_config(base_config, settings, [layer for layer, _ in written])
-    manifest = render_manifest(
-        config,
-        [*(b.descriptor for b in base_blobs), *(layer.annotated() for layer, _ in written)],
-        marks(settings),
-    )
-    return _Platform(
-        platform=platform.platform,
-        manifest=manifest,
-        blobs=(*base_blobs, *(blob for _, blob in written), _config_blob(config)),
-    )
+        base_blobs = base.layers if base else ()
+        # Before any work: too many layers are refused early.
+        hidden = 1 if base_config.has_environment else 0
+        count = package_layers(len(base_blobs) + hidden)
+        for blob in base_blobs:
+            self.ready(blob)
+        self.progress.step(self.name, f"reading {len(packages)} packages for {self._where}")
+        inventories, python = self._describer().describe(packages)
+        self.bench.store.check(inventories)
+        owned = self._resolve(inventories, python)
+        paths = [path for one in owned for path in one.segment.paths]
+        scripts = base is not None and has_scripts(paths)
+        top = self._environment(scripts)
+        groups = [
+            Layer(segments=tuple(one.segment for one in part.packages), codec=self.codec)
+            for part in group(owned, count)
+        ]
+        layers = [
+            *([Layer(segments=(hiding_segment(self.codec),), codec=self.codec)] * hidden),
+            *groups,
+            Layer(segments=(top[0],), codec=self.codec),
+        ]
+        written = self._write(layers, self._source(packages, python, *top), packages)
+        variables = package_variables({k: v for one in owned for k, v in one.variables.items()})
+        settings = _settings(
+            replace(self.definition, platforms=(self.platform,)),
+            platform=self._where,
+            base_digest=self.platform.base_digest,
+            variables={**variables, **self.definition.environment_variables},
+            entry_point=ENTRY_POINT if scripts else "",
+            python=any(package.name == "python" for package in packages),
+        )
+        config = render_config(base_config, settings, [layer for layer, _ in written])
+        manifest = render_manifest(
+            config,
+            [*(b.descriptor for b in base_blobs), *(layer.annotated() for layer, _ in written)],
+            marks(settings),
+        )
+        return _Platform(
+            platform=self._where,
+            manifest=manifest,
+            blobs=(*base_blobs, *(blob for _, blob in written), _config_blob(config)),
+        )
 
+    @property
+    def _where(self) -> str:
+        return self.platform.platform
 
-def _base(
-    platform: PlatformDefinition, lock: Lock, reader: RegistryReader | None
-) -> BaseImage | None:
-    if not platform.base_digest:
-        return None
-    if reader is None:
-        raise ValueError("a base image needs a reader of its registry")
-    repository = parse_image_reference(lock.image.location).repository
-    return read_base(reader, repository, platform.base_digest)
+    def _packages(self) -> tuple[LockedPackage, ...]:
+        packages = self.lock.packages.get(self._where, ())
+        if tuple(sorted(map(PackageIdentity.of, packages))) != tuple(
+            sorted(self.platform.packages)
+        ):
+            raise LockStale(
+                "the lock is not the one of the definition",
+                detail=f"Its packages for {self._where} are others.",
+            )
+        return packages
 
+    def _base(self) -> BaseImage | None:
+        if not self.platform.base_digest:
+            return None
+        if self.base_reader is None:
+            raise ValueError("a base image needs a reader of its registry")
+        repository = parse_image_reference(self.lock.image.location).repository
+        return read_base(self.base_reader, repository, self.platform.base_digest)
 
-def _environment(platform: PlatformDefinition, scripts: bool, setup: str) -> Segment:
-    """Return the top layer's segment: what belongs to the environment and to no package."""
-    entries: list[Entry] = [file_of(HISTORY, history(platform.packages))]
-    if scripts:
-        entries.insert(0, file_of(ENTRY_POINT.removeprefix("/"), SCRIPT, executable=True))
-    if setup:
-        entries.append(file_of(SETUP.removeprefix("/"), setup_file(setup), executable=True))
-    described = [package.document() for package in sorted(platform.packages)]
-    return Segment(
-        key=hash_json(
-            {
-                "format": FORMAT,
-                "packages": described,
-                "scripts": scripts,
-                **({"setup": setup} if setup else {}),
-            }
-        ),
-        package=None,
-        archive_size=0,
-        entries=tuple(sorted(entries, key=lambda entry: sort_key(entry.path))),
-    )
+    def _describer(self) -> Describer:
+        return Describer(
+            store=self.bench.store,
+            press=self.bench.press,
+            prior=self.prior,
+            codec=self.codec,
+            platform=self._where,
+            scratch=self.scratch,
+            built=lambda _: None,
+        )
+
+    def _resolve(
+        self, inventories: Sequence[Inventory], python: Python | None
+    ) -> tuple[Owned, ...]:
+        conda = [one for one in inventories if one.package.manager == "conda"]
+        wheels = [one for one in inventories if one.package.manager == "pip"]
+        placed = sum(len(one.paths) for one in conda)
+        # Where no path is there twice the order of packages decides nothing.
+        if len({path for one in conda for path in one.paths}) < placed:
+            conda = list(self.bench.store.order(conda))
+        wheels.sort(key=lambda one: one.package.name)
+        return resolve([*conda, *wheels], python, self.codec)
+
+    def _environment(self, scripts: bool) -> tuple[Segment, Contents]:
+        """Return the top layer's segment: what belongs to the environment and to no package."""
+        setup = self.definition.setup
+        packages = self.platform.packages
+        entries: list[File] = [file_of(HISTORY, history(packages))]
+        if scripts:
+            entries.append(file_of(ENTRY_POINT.removeprefix("/"), SCRIPT, executable=True))
+        if setup:
+            entries.append(file_of(SETUP.removeprefix("/"), setup_file(setup), executable=True))
+        body = tuple(sorted(entries, key=lambda entry: sort_key(entry.path)))
+        segment = Segment(
+            key=hash_json(
+                {
+                    "format": FORMAT,
+                    **self.codec.mark,
+                    "packages": [package.document() for package in sorted(packages)],
+                    "scripts": scripts,
+                    **({"setup": setup} if setup else {}),
+                }
+            ),
+            package=None,
+            archive_size=0,
+            paths=tuple(entry.path for entry in body),
+        )
+        return segment, Contents(head=(), body=body)
+
+    def _source(
+        self,
+        packages: Sequence[LockedPackage],
+        python: Python | None,
+        top: Segment,
+        top_contents: Contents,
+    ) -> Source:
+        locked = {PackageIdentity.of(package): package for package in packages}
+
+        @contextmanager
+        def opened(segment: Segment) -> Iterator[Contents]:
+            if segment.package is None:
+                yield top_contents if segment.key == top.key else HIDING
+                return
+            package = locked[segment.package]
+            excluded = frozenset(segment.excluded)
+            self.bench.store.fetch([package])
+            with self.bench.store.open(package, python, self._where, excluded, self.scratch) as (
+                _,
+                contents,
+            ):
+                yield contents
+
+        return opened
+
+    def _write(
+        self, layers: Sequence[Layer], source: Source, packages: Sequence[LockedPackage]
+    ) -> list[tuple[WrittenLayer, Blob]]:
+        """Return *layers* with their bytes, in the same order; what is known is not made."""
+        self.progress.expect(self.name, packages=len(packages), layers=len(layers))
+        todo = [layer for layer in layers if layer.key not in self.prior.layers]
+        for layer in layers:
+            if layer.key in self.prior.layers:
+                self._told("registry", self.prior.layers[layer.key])
+        self._fetch(todo, packages)
+        # The largest first, so that no core is left alone with it at the end.
+        order = sorted(todo, key=lambda layer: -layer.size)
+
+        def one(layer: Layer) -> tuple[WrittenLayer, Blob]:
+            cached = self.bench.press.cache.layer(layer.key, self.codec) is not None
+            written = self.bench.press.layer(layer, source)
+            self._told("cache" if cached else "built", written)
+            blob = self._blob(layer, written, source)
+            self.ready(blob)
+            return written, blob
+
+        with threads(min(_LAYERS_AT_ONCE, self.bench.press.cores)) as pool:
+            made = dict(zip((layer.key for layer in order), pool.map(one, order), strict=True))
+        found = []
+        for layer in layers:
+            written = self.prior.layers.get(layer.key)
+            if written is None:
+                found.append(made[layer.key])
+                continue
+            blob = self._blob(layer, written, source)
+            self.ready(blob)
+            found.append((written, blob))
+        return found
+
+    def _fetch(self, layers: Sequence[Layer], packages: Sequence[LockedPackage]) -> None:
+        """Bring what *layers* are made of to this machine, all at once."""
+        locked = {PackageIdentity.of(package): package for package in packages}
+        cache, wanted = self.bench.press.cache, []
+        for layer in layers:
+            if cache.layer(layer.key, self.codec) is not None:
+                continue
+            for segment in layer.segments:
+                if segment.package is None or cache.segment(segment.key) is not None:
+                    continue
+                here = self.prior.segments.get(segment.key)
+                package = locked[segment.package]
+                if here is not None and not self.bench.store.is_here(package):
+                    # A package that did not change, in a layer that did.
+                    self.progress.step(self.name, f"taking {segment.name} from the registry")
+                    if split(here, self.prior, cache):
+                        continue
+                wanted.append(package)
+        if away := [package for package in wanted if not self.bench.store.is_here(package)]:
+            self.progress.step(self.name, f"fetching {len(away)} packages")
+        self.bench.store.fetch(wanted)
+        if wanted:
+            self.progress.step(self.name, f"compressing {len(wanted)} packages for {self._where}")
+
+    def _told(self, made: Made, written: WrittenLayer) -> None:
+        for member in written.members:
+            if member.package is not None:
+                what = f"{member.package.name} {member.package.version}"
+                self.progress.package(self.name, what, made, member.packed.size)
+
+    def _blob(self, layer: Layer, written: WrittenLayer, source: Source) -> Blob:
+        def read() -> AbstractContextManager[Iterator[bytes]]:
+            return self.bench.press.stream(layer, source)
+
+        return Blob(descriptor=written.descriptor, open=read)
 
 
 def _settings(
@@ -206,10 +391,6 @@ def _settings(
         python=python,
         setup=bool(definition.setup),
     )
-
-
-def _counter(progress: Progress, name: str) -> Callable[[int], None]:
-    return lambda amount: progress.bytes(name, amount)
 
 
 def _config_blob(config: bytes) -> Blob:

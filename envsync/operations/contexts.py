@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from envsync.errors import InvalidInput, Position
 from envsync.model.canonical import sha256_hex
+from envsync.model.config import Compression
 from envsync.model.definition import ContextFile, Definition, definition_of
 from envsync.model.document import Faults, shown
 from envsync.model.ignore_files import (
@@ -36,14 +37,26 @@ class Context:
     files: tuple[ContextFile, ...]
 
 
-def define(tree: ContextTree, spec: Spec, lock: Lock) -> Definition:
+def define(
+    tree: ContextTree, spec: Spec, lock: Lock, compression: Compression = "gzip"
+) -> Definition:
     """Return the definition of an environment of *tree*, its build context included.
 
     Raises InvalidInput when the context has what no context may have.
     """
     if spec.build is None:
-        return definition_of(spec, lock)
+        return definition_of(spec, lock, compression=compression)
     return definition_of(spec, lock, read_context(tree, spec.build).files)
+
+
+def define_recorded(tree: ContextTree, spec: Spec, lock: Lock, definition: str) -> Definition:
+    """Return the definition that a record was made from, in the compression of its time.
+
+    *definition* is the recorded hash; where nothing comes to it, the default's is returned.
+    """
+    found = define(tree, spec, lock)
+    other = replace(found, compression="zstd")
+    return other if other.hash == definition else found
 
 
 def read_context(tree: ContextTree, build: BuildContext) -> Context:

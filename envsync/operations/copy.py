@@ -113,7 +113,7 @@ def _put(
     if missing:
         progress.step(record.name, f"copying to {registry.name}/{repository}")
         uploads = Uploads(registry)
-        put_image(image, registry, repository, uploads, _counted(record, progress), missing)
+        put_image(image, registry, repository, uploads, progress, missing, name=record.name)
     for tag in missing:
         found = need(registry.manifest(repository, tag), f"{registry.name}/{repository}:{tag}")
         if found.digest != record.digest:

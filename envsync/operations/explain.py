@@ -9,7 +9,7 @@ from envsync.model.definition import Definition
 from envsync.model.lock import Lock
 from envsync.model.package_changes import direct_names, package_changes
 from envsync.model.record import Record
-from envsync.operations.contexts import define
+from envsync.operations.contexts import define_recorded
 from envsync.operations.load import load_environment
 from envsync.operations.readers import Readers, read_lock
 from envsync.operations.resolve import Resolved
@@ -62,6 +62,8 @@ def _before(
         tree = git.tree(record.commit)
         spec = load_environment(tree, readers.parse, record.name)
         lock = read_lock(tree, readers.parse_lock, record.name)
-        return (define(tree, spec, lock), lock) if lock is not None else None
+        if lock is None:
+            return None
+        return define_recorded(tree, spec, lock, record.definition), lock
     except EnvsyncError:
         return None

@@ -6,7 +6,6 @@ from envsync.errors import InvalidInput
 from envsync.model.canonical import sha256_hex
 from envsync.model.own_wheels import wheel_paths
 from envsync.model.spec import Spec
-from envsync.ports.builder import PackageStore
 from envsync.ports.solver import OwnWheel
 from envsync.ports.tree import Tree
 
@@ -27,7 +26,6 @@ def own_wheels(tree: Tree, spec: Spec) -> dict[str, OwnWheel]:
     return found
 
 
-def keep_wheels(store: PackageStore, tree: Tree, spec: Spec) -> None:
-    """Give the wheels that a spec names to the store that a build takes its packages from."""
-    for wheel in own_wheels(tree, spec).values():
-        store.keep(wheel.content)
+def wheel_contents(tree: Tree, spec: Spec) -> tuple[bytes, ...]:
+    """Return the bytes of the wheels that a spec names, for a build."""
+    return tuple(wheel.content for wheel in own_wheels(tree, spec).values())

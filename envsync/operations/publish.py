@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from envsync.errors import Conflict, NotAllowed, Unavailable
 from envsync.model.definition import Definition
@@ -17,6 +17,7 @@ from envsync.oci.config import DEFINITION
 from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
 from envsync.operations.parallel import threads
 from envsync.ports.builder import Blob, BuiltImage, WholeImage
+from envsync.ports.progress import Progress, Sent
 from envsync.ports.registry import ContentMissing, RegistryReader, RegistryWriter
 
 UPLOADS_AT_ONCE = 8
@@ -34,9 +35,16 @@ class Uploads:
         self._held: dict[str, list[str]] = defaultdict(list)
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
+        self._told = set[tuple[str, str]]()
+
+    def learn(self, digest: str, repositories: Sequence[str]) -> None:
+        """Take in that *repositories* hold a blob: a manifest in each of them names it."""
+        with self._guard:
+            held = self._held[digest]
+            held += [repository for repository in repositories if repository not in held]
 
     def place(
-        self, blob: Blob, repository: str, sent: Callable[[int], None], *, again: bool = False
+        self, blob: Blob, repository: str, progress: Progress, name: str, *, again: bool = False
     ) -> None:
         """See to it that *repository* holds *blob*; *again* takes no shortcut."""
         digest = blob.descriptor.digest
@@ -44,22 +52,35 @@ class Uploads:
             lock = self._locks[digest]
         with lock:
             held = self._held[digest]
+            told = self._told
             if again:
                 held.clear()
-            elif repository in held:
-                return
-            if again or not self._found(blob, repository, held):
-                self._registry.put_blob(repository, blob.descriptor, blob.open, sent)
-            held.append(repository)
+            sent: Sent = "present"
+            if repository not in held:
+                sent = "uploaded" if again else self._found(blob, repository, held)
+                if sent == "uploaded":
+                    self._registry.put_blob(
+                        repository,
+                        blob.descriptor,
+                        blob.open,
+                        lambda amount: progress.bytes(name, amount),
+                    )
+                held.append(repository)
+            if again or (digest, name) not in told:
+                told.add((digest, name))
+                progress.layer(name, digest, sent, blob.descriptor.size)
 
-    def _found(self, blob: Blob, repository: str, held: list[str]) -> bool:
+    def _found(self, blob: Blob, repository: str, held: list[str]) -> Sent:
+        """Return how the repository has the blob without an upload, or that it must have one."""
         digest = blob.descriptor.digest
-        if self._registry.has_blob(repository, digest):
-            return True
         sources = list(held)
         if blob.registry == self._registry.name and blob.repository != repository:
             sources.append(blob.repository)
-        return any(self._registry.mount_blob(repository, digest, source) for source in sources)
+        # Where another repository surely has it, a mount says as much as a question would.
+        if not held and self._registry.has_blob(repository, digest):
+            return "present"
+        mounted = any(self._registry.mount_blob(repository, digest, source) for source in sources)
+        return "mounted" if mounted else "uploaded"
 
 
 def publish(
@@ -67,14 +88,16 @@ def publish(
     registry: RegistryWriter,
     repository: str,
     uploads: Uploads,
-    sent: Callable[[int], None],
+    progress: Progress,
+    name: str,
 ) -> str:
     """Publish *image* at its content tag in *repository* and return the digest read back.
 
     Raises Conflict when the registry then names another image.
     """
-
-    put_image(image, registry, repository, uploads, sent, [image.definition.content_tag])
+    put_image(
+        image, registry, repository, uploads, progress, [image.definition.content_tag], name=name
+    )
     digest = verify(registry, repository, image.definition)
     if digest != image.top.digest:
         raise Conflict(
@@ -91,15 +114,17 @@ def put_image(
     registry: RegistryWriter,
     repository: str,
     uploads: Uploads,
-    sent: Callable[[int], None],
+    progress: Progress,
     tags: Sequence[str],
+    *,
+    name: str,
 ) -> None:
     """Put an image into *repository* under all of *tags*, in their order."""
 
     def place_all(*, again: bool) -> None:
         with threads(UPLOADS_AT_ONCE) as pool:
             tasks = [
-                pool.submit(uploads.place, blob, repository, sent, again=again)
+                pool.submit(uploads.place, blob, repository, progress, name, again=again)
                 for blob in image.blobs
             ]
             for task in tasks:

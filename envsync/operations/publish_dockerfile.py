@@ -71,7 +71,8 @@ def publish_dockerfile(
             registry,
             repository,
             shelf.uploads,
-            lambda amount: shelf.progress.bytes(plan.name, amount),
+            shelf.progress,
+            plan.name,
         )
 
 

@@ -74,7 +74,7 @@ def resolve(tree: ContextTree, readers: Readers, config: Config, name: str) -> R
         detail = f"{spec.path} has neither an image to take nor packages to put into one"
         return Blocked(name=name, reason="spec_invalid", detail=detail)
     try:
-        definition = define(tree, spec, lock)
+        definition = define(tree, spec, lock, config.compression)
     except InvalidInput as error:
         return Blocked(name=name, reason="spec_invalid", detail=str(error))
     if spec.kind == "conda" and not definition.platforms:

@@ -187,7 +187,8 @@ def _by_platform(question: _Question, records: Sequence[Record], past: Past) -> 
         except EnvsyncError:
             continue  # its commit is not here
         for one in definition.platforms:
-            if replace(definition, platforms=(one,)).hash == question.definition:
+            alone = replace(definition, platforms=(one,))
+            if question.definition in {alone.hash, replace(alone, compression="zstd").hash}:
                 found.append(Match(record=record, by="platform", platform=one.platform))
     return found
 

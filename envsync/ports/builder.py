@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from envsync.model.definition import Definition
+from envsync.model.definition import Definition, PackageIdentity
 from envsync.model.lock import LockedPackage
+from envsync.oci.codec import Codec
 from envsync.oci.descriptor import Descriptor, RawManifest
-from envsync.oci.layer import Layer, WrittenLayer
-from envsync.oci.ownership import StagedPackage
-from envsync.oci.segment import Python
+from envsync.oci.inventory import Inventory, Python
+from envsync.oci.layer import Packed, WrittenLayer
+from envsync.oci.segment import Contents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,44 +57,105 @@ class BaseImage:
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
-    """The packages of one platform, linked for `envsync.oci.entry.PREFIX`, each for itself."""
-
-    packages: tuple[StagedPackage, ...]
-    """Conda packages, dependencies before what depends on them, then wheels by name."""
-    python: Python | None
-
-
 class PackageStore(Protocol):
     """Packages of the channels and of the pip index, fetched once and verified."""
 
     def keep(self, wheel: bytes) -> None:
-        """Take in a wheel of the repository, which no URL leads to, for `stage` to find."""
+        """Take in a wheel of the repository, which no URL leads to."""
 
-    def stage(self, packages: Sequence[LockedPackage], platform: str, staging: Path) -> Staged:
-        """Link *packages* (conda and pip), each into a folder of its own below *staging*.
+    def is_here(self, package: LockedPackage) -> bool:
+        """Tell whether `fetch` has nothing to do for a package."""
 
-        Files get the image's prefix; no link script runs. The entries can be read as long as
-        *staging* stands. Raises Unavailable when a package cannot be fetched, InvalidInput when its
-        bytes are not what the lock says or it holds what no image may hold.
+    def fetch(self, packages: Sequence[LockedPackage]) -> None:
+        """Fetch the archives of *packages* (conda and pip) that are not on this machine.
+
+        Raises Unavailable when one cannot be fetched, InvalidInput when its bytes are not what the
+        lock says.
         """
+
+    def inventory(self, package: LockedPackage, python: Python | None) -> Inventory | None:
+        """Return what a fetched package places; None when only its contents can tell.
+
+        Raises InvalidInput when the package is not what the lock says.
+        """
+
+    def open(
+        self,
+        package: LockedPackage,
+        python: Python | None,
+        platform: str,
+        excluded: frozenset[str],
+        scratch: Path,
+    ) -> AbstractContextManager[tuple[int, Contents]]:
+        """Give the size in bytes of a fetched package's archive, and its entries.
+
+        Files get the image's prefix, those of python packages go where *python* wants them; no link
+        script runs. Entries at *excluded* (relative to the prefix) are left out. What does not fit
+        into memory goes into the folder *scratch*. Raises InvalidInput when the package holds what
+        no image may hold.
+        """
+
+    def check(self, inventories: Sequence[Inventory]) -> None:
+        """Raise PolicyRefused when packages bring scripts that nobody allowed to be left out."""
+
+    def order(self, inventories: Sequence[Inventory]) -> Sequence[Inventory]:
+        """Return conda packages in the order of linking, dependencies before what needs them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSegment:
+    """A segment whose compressed bytes are on this machine."""
+
+    packed: Packed
+    sha256: str
+    """Of its bytes, 64 hexadecimal digits."""
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+    """Raises FileNotFoundError when it was removed meanwhile."""
+
+
+class SegmentWriter(Protocol):
+    """Takes the compressed bytes of a segment, those of its head first."""
+
+    def write(self, data: bytes, *, head: bool) -> None:
+        """Append bytes."""
+
+
+class BuildCache(Protocol):
+    """What building made before, on this machine; all of it can be made again.
+
+    Safe to use from many threads and processes. What is damaged is as good as not there.
+    """
+
+    def inventory(self, package: PackageIdentity, key: str) -> Inventory | None:
+        """Return the inventory kept under a segment's key."""
+
+    def keep_inventory(self, key: str, inventory: Inventory) -> None:
+        """Keep an inventory."""
+
+    def layer(self, key: str, codec: Codec) -> WrittenLayer | None:
+        """Return what is known of the layer with this key."""
+
+    def keep_layer(self, layer: WrittenLayer) -> None:
+        """Keep what is known of a layer."""
+
+    def segment(self, key: str) -> StoredSegment | None:
+        """Return the segment with this key."""
+
+    def writing(self, key: str) -> AbstractContextManager[SegmentWriter]:
+        """Write a segment: it is there when the context ends without an error.
+
+        Raises Unavailable when the disk is full.
+        """
+
+    def forget(self, key: str) -> None:
+        """Remove a segment that turned out to be damaged."""
 
 
 class Workspace(Protocol):
-    """The folder of one build: what is staged, and the blobs that were made of it."""
+    """The folder of one build."""
 
     def staging(self, name: str) -> Path:
         """Return a new empty folder."""
-
-    def write(
-        self, layers: Sequence[Layer], written: Callable[[int], None]
-    ) -> tuple[tuple[WrittenLayer, Blob], ...]:
-        """Compress *layers* on all cores and return them in the same order.
-
-        *written* hears the compressed bytes of each part, from any thread. Raises Unavailable when
-        the disk is full.
-        """
 
     def pack(
         self, archive: Iterator[bytes], written: Callable[[int], None]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
+
+Made = Literal["registry", "cache", "built"]
+Sent = Literal["present", "mounted", "uploaded"]
 
 
 class Progress(Protocol):
@@ -13,6 +16,15 @@ class Progress(Protocol):
 
     def bytes(self, name: str, amount: int) -> None:
         """Say that *amount* bytes more were moved for environment *name*."""
+
+    def expect(self, name: str, *, packages: int, layers: int) -> None:
+        """Say how many are to come."""
+
+    def package(self, name: str, package: str, made: Made, size: int) -> None:
+        """Say that a package's part of the image is there."""
+
+    def layer(self, name: str, digest: str, sent: Sent, size: int) -> None:
+        """Say that a layer is in the repository."""
 
     def done(self, name: str, text: str) -> None:
         """Say how it ended for environment *name*."""
@@ -25,6 +37,15 @@ class Silent:
         """Say nothing."""
 
     def bytes(self, name: str, amount: int) -> None:
+        """Say nothing."""
+
+    def expect(self, name: str, *, packages: int, layers: int) -> None:
+        """Say nothing."""
+
+    def package(self, name: str, package: str, made: Made, size: int) -> None:
+        """Say nothing."""
+
+    def layer(self, name: str, digest: str, sent: Sent, size: int) -> None:
         """Say nothing."""
 
     def done(self, name: str, text: str) -> None:

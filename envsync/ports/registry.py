@@ -43,6 +43,12 @@ class RegistryReader(Protocol):
         Raises Unavailable or NotAllowed; a digest that differs is Unavailable too.
         """
 
+    def blob_part(self, repository: str, descriptor: Descriptor, start: int, length: int) -> bytes:
+        """Return *length* bytes of a blob from *start*; whoever asks knows what they should be.
+
+        Raises Unavailable or NotAllowed, also when the blob is shorter.
+        """
+
 
 class RegistryWriter(RegistryReader, Protocol):
     """Writes to one registry; each may be repeated, and raises an EnvsyncError or is done."""
