@@ -155,7 +155,7 @@ def test_what_two_environments_share_is_built_once_and_uploaded_once(team: Team)
     team.ask("train", "tiny-00003")
     done = team.envsync("apply")
     assert done.code == 0, done.err
-    assert done.err.count("linking 4 packages") == 1
+    assert done.err.count("reading 4 packages") == 1
     assert team.tags("serve")["1"] == team.tags("train")["1"]
     # Four packages, the environment's own layer, a config.
     if team.registry:

@@ -116,21 +116,21 @@ def test_the_request_hash_of_an_image_is_this() -> None:
 
 
 def test_the_definition_hash_of_a_known_lock_is_this() -> None:
-    assert definition_hash() == ("a51010f5c8492ae2ecf6cd6f70ef5cd32b6894704854b345e337c94b4b78058e")
+    assert definition_hash() == ("f249b2e6b67841a7f7e390fa83a5e11377a7ad86824137186f758188644fc624")
 
 
 def test_the_definition_hash_of_an_image_is_that_of_its_digest() -> None:
     spec = Spec(name="x", path="p", image="ubuntu:24.04")
     assert definition_of(spec, LOCK).document() == {
         "kind": "image",
-        "format": 1,
+        "format": 2,
         "platforms": {},
         "environment_variables": {},
         "user": "",
         "image_digest": f"sha256:{'2' * 64}",
     }
     assert definition_hash(spec) == (
-        "3eb275e79234a6fa4cfa3a3ff1e2b24dba886ccd56dacf2ad18ea4e4be30530e"
+        "f8a262b5d1251618e0eda0236f295db9de52471e790f9441e1deddad8b9069dc"
     )
 
 
@@ -184,6 +184,7 @@ CONFIG_FIELDS: dict[str, tuple[Any, bool]] = {
     "copy_images": (True, False),
     "allow_link_scripts": (("x",), False),
     "registries": ({"azureml": "localhost:5000/curated"}, False),
+    "compression": ("zstd", False),
 }
 
 
@@ -500,7 +501,7 @@ DEFINITION = Definition(
 )
 DEFINITION_FIELDS: dict[str, Any] = {
     "kind": "image",
-    "format": 2,
+    "format": 3,
     "platforms": (),
     "environment_variables": {"A": "b"},
     "user": "app",
@@ -509,6 +510,7 @@ DEFINITION_FIELDS: dict[str, Any] = {
     "inference_config": SPEC_FIELDS["inference_config"][0],
     "setup": "echo ready",
     "interpreter_path": "/usr/bin/python3",
+    "compression": "zstd",
 }
 PLATFORM_FIELDS: dict[str, Any] = {"platform": "linux-aarch64", "base_digest": "c", "packages": ()}
 
