@@ -45,6 +45,7 @@ COMMANDS = {
     "copy": "Copy a version's image to another registry, or into a file.",
     "run": "Run a command in an environment, here.",
     "which": "Say which version an image is: its commit, spec and lock.",
+    "cache": "Show, prune or verify what is kept on this machine.",
     "schema": "Print the JSON Schema of a spec, of the settings, or of a plan.",
 }
 """Name to summary; each is a module of `envsync.cli.commands`, imported when it is run."""

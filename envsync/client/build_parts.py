@@ -9,7 +9,9 @@ from tempfile import TemporaryDirectory
 from envsync.adapters.build_cache import BuildCacheFolder
 from envsync.adapters.build_folder import BuildFolder
 from envsync.adapters.build_logs import BuildLogFolder
+from envsync.adapters.cache_folder import CacheFolder
 from envsync.adapters.package_store import ArchiveStore
+from envsync.client.cache_settings import cache_limit
 from envsync.client.parts import Parts
 from envsync.model.config import Config
 from envsync.operations.build import Bench
@@ -39,7 +41,13 @@ def plant(
     if verify_layers:
         made = Path(parts.closing.enter_context(TemporaryDirectory(dir=cache, prefix="verify-")))
     press = Press(BuildCacheFolder(made), len(os.sched_getaffinity(0)))
-    parts.closing.callback(press.close)
+
+    def close() -> None:
+        press.close()
+        if press.made:
+            CacheFolder(cache).prune(cache_limit(parts.environ))
+
+    parts.closing.callback(close)
     store = ArchiveStore(cache, allow_link_scripts=config.allow_link_scripts)
     return Plant(
         registry=registry,

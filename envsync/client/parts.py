@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from envsync.adapters.git import GitRepository
     from envsync.adapters.registries import Registries as OpenRegistries
     from envsync.operations.apply import Workshop
+    from envsync.operations.build_job import BuildJob
     from envsync.operations.lifecycle import Desk
     from envsync.operations.lock_work import LockTools
     from envsync.operations.look import Past
@@ -228,9 +229,15 @@ class Parts:
         )
 
     def workshop(
-        self, config: Config, progress: Progress, jobs: int, *, verify_layers: bool = False
+        self,
+        config: Config,
+        progress: Progress,
+        jobs: int,
+        *,
+        verify_layers: bool = False,
+        elsewhere: Callable[[BuildJob], str] | None = None,
     ) -> Workshop:
-        """Return what building and publishing needs."""
+        """Return what building and publishing needs; *elsewhere* carries jobs out, if given."""
         from envsync.adapters.build_folder import BuildFolder
         from envsync.client.build_parts import build_site, plant
         from envsync.operations.apply import Workshop
@@ -246,7 +253,7 @@ class Parts:
             registry=registry,
             registries=registries,
             readers=self.readers(),
-            build=lambda job: carry_out(job, here),
+            build=elsewhere or (lambda job: carry_out(job, here)),
             workspace=lambda: BuildFolder(cache / "build"),
             uploads=here.uploads,
             progress=progress,

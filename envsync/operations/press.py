@@ -38,6 +38,8 @@ class Press:
         self._compressors = ThreadPoolExecutor(cores, "compress")
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
+        self.made = 0
+        """How many segments were made."""
         self._sound = set[str]()
         """Keys of segments that were made by this process, or compared with their hash."""
 
@@ -165,6 +167,7 @@ class Press:
                 hint="Run it again:\n    envsync apply",
             )
         self._sound.add(segment.key)
+        self.made += 1
         member = Member.of(segment, stored.packed)
         self.cache.keep_layer(
             _written(alone, [member], packed.hexdigest(), plain.hexdigest(), size + len(end))

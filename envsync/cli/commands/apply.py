@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,17 @@ from envsync.cli.output import warn
 from envsync.cli.progress import progress
 from envsync.cli.session import Session
 from envsync.errors import InvalidInput, Misuse, StalePlan
+from envsync.model.config import Config
 from envsync.operations.apply import Approve, apply
 from envsync.operations.approval import only
+from envsync.operations.build_job import BuildJob
 from envsync.operations.outcome import Outcome
 from envsync.operations.plan import WATCHED, Planned
 from envsync.planning.plan import CHANGING, EnvironmentPlan
+from envsync.ports.progress import Progress
+
+_WAITING = 64
+"""Environments that are built elsewhere at once: here they only wait."""
 
 
 @click.command("apply")
@@ -34,9 +41,27 @@ from envsync.planning.plan import CHANGING, EnvironmentPlan
 @click.option(
     "-j", "--jobs", type=click.IntRange(1, 64), default=2, help="Environments built at once."
 )
+@click.option(
+    "--executor",
+    "address",
+    default="",
+    metavar="ADDRESS",
+    help="Build in other processes: dask://host:port, or processes://4.",
+)
+@click.option(
+    "--verify-layers",
+    is_flag=True,
+    help="Make every layer anew, and compare those that the registry has.",
+)
 @click.pass_context
 def command(
-    context: click.Context, names: tuple[str, ...], plan_file: Path | None, plan_id: str, jobs: int
+    context: click.Context,
+    names: tuple[str, ...],
+    plan_file: Path | None,
+    plan_id: str,
+    jobs: int,
+    address: str,
+    verify_layers: bool,
 ) -> None:
     """Build and publish what differs from the commit HEAD, and record each version in git.
 
@@ -55,13 +80,44 @@ def command(
         approve = _saved(plan_file)
     elif plan_id:
         approve = only(plan_id)
-    with progress(session) as shown:
-        outcome = apply(session.workshop(config, shown, jobs), names, approve=approve)
+    if address and verify_layers:
+        raise Misuse("--verify-layers makes layers in this process", hint="Leave out --executor.")
+    with progress(session) as shown, _elsewhere(session, config, shown, address) as elsewhere:
+        workshop = session.workshop(
+            config,
+            shown,
+            max(jobs, _WAITING) if address else jobs,
+            verify_layers=verify_layers,
+            elsewhere=elsewhere,
+        )
+        outcome = apply(workshop, names, approve=approve)
     if session.format == "json":
         click.echo(json.dumps(outcome_document(outcome), indent=2, ensure_ascii=False))
     else:
         _print(session, outcome)
     context.exit(outcome.exit_code)
+
+
+@contextmanager
+def _elsewhere(
+    session: Session, config: Config, shown: Progress, address: str
+) -> Iterator[Callable[[BuildJob], str] | None]:
+    """Give what carries jobs out in other processes; None for this one."""
+    if not address:
+        yield None
+        return
+    from envsync.cli.worker import work
+    from envsync.client.elsewhere import Site, open_executor, through
+
+    if not config.registry and not address.startswith("processes:"):
+        raise InvalidInput(
+            "other machines cannot reach a registry that is a folder of this one",
+            hint="Name one in envsync.yaml:\n    registry: host/namespace",
+        )
+    registry, _ = session.registry(config)
+    root = "" if config.registry else str(session.root)
+    with open_executor(address) as executor:
+        yield through(executor, work, Site(config=config, root=root), registry, shown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
