@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from envsync.cli.session import Session
-from envsync.planning.plan_text import size
+from envsync.planning.sizes import size
 from envsync.ports.progress import Progress
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What building is done with: packages, caches and all cores; for Dockerfiles an engine."""
+"""What building from packages is done with: caches and all cores."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from tempfile import TemporaryDirectory
 
 from envsync.adapters.build_cache import BuildCacheFolder
 from envsync.adapters.build_folder import BuildFolder
-from envsync.adapters.build_logs import BuildLogFolder
 from envsync.adapters.cache_folder import CacheFolder
 from envsync.adapters.package_store import ArchiveStore
 from envsync.client.cache_settings import cache_limit
 from envsync.client.parts import Parts
 from envsync.model.config import Config
 from envsync.operations.build import Bench
-from envsync.operations.build_dockerfile import BuildSite
 from envsync.operations.build_job import Plant
 from envsync.operations.press import Press
 from envsync.operations.publish import Uploads
-from envsync.ports.dockerfiles import DockerfileEngine
 from envsync.ports.progress import Progress
 from envsync.ports.registry import RegistryWriter
 
@@ -57,29 +54,4 @@ def plant(
         uploads=Uploads(registry),
         progress=progress,
         verify_layers=verify_layers,
-    )
-
-
-def build_logs(parts: Parts) -> BuildLogFolder:
-    """Return the logs of earlier builds."""
-    return BuildLogFolder(parts.cache / "logs")
-
-
-def build_site(parts: Parts) -> BuildSite:
-    """Return what builds; the engine's library is loaded when the first Dockerfile is built."""
-
-    def connect() -> DockerfileEngine:
-        from envsync.adapters.docker_build import DockerBuilder
-
-        return DockerBuilder(
-            parts.environ,
-            parts.hosts().login,
-            network=parts.environ.get("ENVSYNC_BUILD_NETWORK", ""),
-        )
-
-    return BuildSite(
-        connect=connect,
-        logs=build_logs(parts),
-        secret=parts.environ.get,
-        source=parts.source,
     )

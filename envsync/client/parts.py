@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from envsync.adapters.git import GitRepository
     from envsync.adapters.registries import Registries as OpenRegistries
     from envsync.operations.apply import Workshop
+    from envsync.operations.build_dockerfile import BuildSite
     from envsync.operations.build_job import BuildJob
     from envsync.operations.lifecycle import Desk
     from envsync.operations.lock_work import LockTools
@@ -239,7 +240,7 @@ class Parts:
     ) -> Workshop:
         """Return what building and publishing needs; *elsewhere* carries jobs out, if given."""
         from envsync.adapters.build_folder import BuildFolder
-        from envsync.client.build_parts import build_site, plant
+        from envsync.client.build_parts import plant
         from envsync.operations.apply import Workshop
         from envsync.operations.build_job import carry_out
 
@@ -247,6 +248,12 @@ class Parts:
         registries = self.registries(config)
         registry, _ = self.registry(config)
         chance = random.SystemRandom()
+
+        def site() -> BuildSite:
+            from envsync.client.dockerfile_parts import build_site
+
+            return build_site(self)
+
         here = plant(self, config, registry, progress, verify_layers=verify_layers)
         return Workshop(
             git=self.git(config),
@@ -259,7 +266,7 @@ class Parts:
             progress=progress,
             pause=lambda attempt: self.sleep(chance.uniform(0, min(30.0, 0.5 * 2**attempt))),
             builds_at_once=jobs,
-            site=build_site(self),
+            site=site,
         )
 
     def lock_rules(self, config: Config) -> LockRules:

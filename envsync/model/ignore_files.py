@@ -12,8 +12,6 @@ import posixpath
 import re
 from collections.abc import Callable
 
-from pathspec import GitIgnoreSpec
-
 from envsync.errors import Position
 from envsync.model.document import Faults, shown
 
@@ -25,6 +23,8 @@ Ignored = Callable[[str], bool]
 
 def git_rules(text: str, path: str, faults: Faults) -> Ignored:
     """Return the rules of a ``.gitignore`` or ``.amlignore``."""
+    from pathspec import GitIgnoreSpec  # few environments have a build context
+
     try:
         spec = GitIgnoreSpec.from_lines(text.splitlines())
     except ValueError as error:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from envsync.errors import Conflict, EnvsyncError, StalePlan, Unavailable
 from envsync.model.record import Record
 from envsync.model.reference import parse_image_reference
-from envsync.operations.build_dockerfile import BuildSite
 from envsync.operations.build_job import BuildJob
 from envsync.operations.desire import Readers, Wish
 from envsync.operations.observe import Registries
@@ -27,7 +27,6 @@ from envsync.operations.own_wheels import wheel_contents
 from envsync.operations.parallel import threads
 from envsync.operations.plan import Planned, make_plan
 from envsync.operations.publish import Uploads, publish, published, verify
-from envsync.operations.publish_dockerfile import Shelf, keep_content_tag, publish_dockerfile
 from envsync.operations.tagging import Tags
 from envsync.planning.plan import CHANGING, EnvironmentPlan
 from envsync.planning.states import in_order, moment
@@ -36,6 +35,11 @@ from envsync.ports.git import GitWriter
 from envsync.ports.progress import Progress
 from envsync.ports.registry import RegistryWriter
 from envsync.ports.tree import Tree
+
+if TYPE_CHECKING:
+    from envsync.operations.build_dockerfile import BuildSite
+
+# What builds from Dockerfiles is loaded when there is one: it takes as long as all the rest.
 
 ROUNDS = 10
 """How often a lost race for a version is planned anew."""
@@ -60,7 +64,7 @@ class Workshop:
     pause: Callable[[int], None]
     """Waits before round *n* of a race, for a random time that grows with *n*."""
     builds_at_once: int = 2
-    site: BuildSite | None = None
+    site: Callable[[], BuildSite] | None = None
     """What builds from Dockerfiles."""
 
 
@@ -166,6 +170,8 @@ def _tag_all(
     for plan in copied:
         workshop.progress.step(plan.name, f"tagging version {plan.after_version}")
         if planned.wishes.wishes[plan.name].desired.kind == "build":
+            from envsync.operations.publish_dockerfile import keep_content_tag
+
             repository = workshop.registries.repository(plan.name)
             keep_content_tag(workshop.registry, repository, recorded[plan.name])
     known = {(r.name, r.version): r for r in (*planned.records, *recorded.values())}
@@ -245,13 +251,17 @@ def _publish(workshop: Workshop, planned: Planned, plan: EnvironmentPlan, tree: 
         tag = desired.content_tag
         return upload(published(registry, source, tag, resolved.definition))
     if desired.kind == "build":
+        from envsync.operations.publish_dockerfile import Shelf, publish_dockerfile
+
         shelf = Shelf(
             registry=registry,
             repository=repository,
             uploads=workshop.uploads,
             progress=workshop.progress,
         )
-        return publish_dockerfile(resolved, plan, shelf, workshop.site, workshop.workspace)
+        return publish_dockerfile(
+            resolved, plan, shelf, workshop.site and workshop.site(), workshop.workspace
+        )
     reference = parse_image_reference(desired.image)
     base = workshop.registries.source(reference.registry)
     workshop.progress.step(plan.name, f"copying {reference}")

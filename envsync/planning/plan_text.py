@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from envsync.planning.changes_text import FOLD, changes_text
 from envsync.planning.plan import EnvironmentPlan, Plan, State
+from envsync.planning.sizes import size
 
 SYMBOLS: dict[State, str] = {
     "create": "+",
@@ -99,15 +100,3 @@ def _environment(plan: EnvironmentPlan) -> Iterator[str]:
         )
     for line in plan.hint.splitlines():
         yield f"    {line}"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes in words: ``12.3 MB``, by powers of ten."""
-    if count < 1000:
-        return f"{count} bytes"
-    value = float(count)
-    for unit in ("kB", "MB", "GB"):
-        value /= 1000
-        if value < 1000:
-            return f"{value:.1f} {unit}"
-    return f"{value / 1000:.1f} TB"

@@ -11,7 +11,7 @@ from envsync.adapters.cache_folder import BOUNDED, CacheFolder
 from envsync.cli.output import table
 from envsync.cli.session import Session
 from envsync.client.cache_settings import cache_limit
-from envsync.planning.plan_text import size as shown
+from envsync.planning.sizes import size as shown
 
 
 @click.command("cache")

@@ -8,7 +8,7 @@ import click
 
 from envsync.cli.output import warn
 from envsync.cli.session import Session
-from envsync.client.build_parts import build_logs
+from envsync.client.dockerfile_parts import build_logs
 from envsync.model.reference import parse_environment_argument
 from envsync.operations.logs import find_log
 
