@@ -25,6 +25,7 @@ _CONDA = re.compile(
     r"(?:(?P<channel>[a-z][a-z0-9-]*)::)?(?P<name>[a-z0-9_][a-z0-9_.-]*)"
     r"(?:\s*=(?P<fuzzy>[0-9]+(?:\.[0-9]+)*)"
     r"|\s*(?P<range>(?:>=|<=|>|<|!=)[0-9][0-9a-z.]*(?:,(?:>=|<=|>|<|!=)[0-9][0-9a-z.]*)*)"
+    r"|\s+(?P<star>[0-9]+(?:\.[0-9]+)*\.\*)"
     r"|\s*==(?P<exact>[0-9]+(?:\.[0-9]+)*))?"
 )
 _PIP = re.compile(
@@ -85,7 +86,7 @@ def _specs(conda: CondaFile) -> list[dict[str, object]] | None:
         if match is None:
             return None
         fuzzy = f"{match['fuzzy']}.*" if match["fuzzy"] else ""
-        version = fuzzy or match["range"] or match["exact"] or ""
+        version = fuzzy or match["range"] or match["star"] or match["exact"] or ""
         found.append({**_spec(match["name"], "conda", version), "conda_channel": match["channel"]})
     for text in _without_wheels(conda):
         match = _PIP.fullmatch(text.strip())
