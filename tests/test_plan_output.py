@@ -17,6 +17,7 @@ from envsync.model.reading import ABSENT, Present
 from envsync.planning.diff import blocked_plan, diff, unknown_plan
 from envsync.planning.plan import CHANGING, Effort, EnvironmentPlan, Plan, Reason
 from envsync.planning.plan_document import plan_document
+from envsync.planning.plan_text import plan_text, verdict
 from envsync.planning.sizes import size
 from envsync.planning.states import Blocked, Observed
 from tests.golden import Golden
