@@ -20,12 +20,13 @@ from envsync.adapters.registries import Registries, RegistrySettings
 from envsync.adapters.strict_yaml import parse_document
 from envsync.cli.main import run
 from envsync.cli.session import Session
+from envsync.model.definition import as_recorded
 from envsync.model.names import repository_component
 from envsync.model.reading import ABSENT, Present
 from envsync.model.record import Record
 from envsync.oci.descriptor import INDEX, Descriptor, RawManifest
 from envsync.oci.validate import validate
-from envsync.operations.contexts import define_recorded
+from envsync.operations.contexts import define
 from envsync.operations.desire import read_lock
 from envsync.operations.load import load_environment
 from envsync.planning.states import in_order
@@ -260,7 +261,7 @@ class Team:
         lock = read_lock(tree, parse_lock, record.name)
         assert lock is not None
         spec = load_environment(tree, parse_document, record.name)
-        return define_recorded(tree, spec, lock, record.definition).hash
+        return as_recorded(define(tree, spec, lock), record).hash
 
     def _complete(self, reader: RegistryReader, name: str, tag: str, digest: str) -> None:
         """I3: what a content tag names is whole, blob by blob, and is what the tag says."""

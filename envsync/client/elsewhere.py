@@ -27,6 +27,8 @@ from envsync.operations.publish import verify
 from envsync.ports.progress import Made, Progress, Sent
 from envsync.ports.registry import RegistryReader
 
+PATIENCE = "20s"
+"""How long a scheduler may take to answer."""
 _SCHEMES_SHOWN = "dask://host:port for a Dask cluster, or processes://4 for four on this machine"
 
 
@@ -188,7 +190,7 @@ def _dask(netloc: str) -> Iterator[Executor]:
         ) from error
     try:
         client = Client(  # type: ignore[no-untyped-call]
-            f"tcp://{netloc}", timeout="20s", set_as_default=False
+            f"tcp://{netloc}", timeout=PATIENCE, set_as_default=False
         )
     except OSError as error:
         raise Unavailable(f"no Dask scheduler answers at {netloc}", detail=str(error)) from error

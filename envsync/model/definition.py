@@ -7,13 +7,14 @@ wording of the spec, the mirror a package was fetched from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from envsync.model.canonical import Json, hash_json, sha256_hex
 from envsync.model.config import Compression
 from envsync.model.lock import Lock, LockedPackage, Manager
 from envsync.model.names import IMAGE_PLATFORMS, content_tag
+from envsync.model.record import Record
 from envsync.model.spec import CondaFile, InferenceConfig, Kind, Spec
 
 FORMAT = 2
@@ -244,3 +245,14 @@ def definition_of(
         setup=spec.settings.setup,
         compression=compression,
     )
+
+
+def as_recorded(definition: Definition, record: Record) -> Definition:
+    """Return the definition of a record's spec and lock with the settings of its time.
+
+    The image format's number and the compression are not in the commit's spec; the record has the
+    one, and its hash tells the other.
+    """
+    found = replace(definition, format=record.format)
+    other = replace(found, compression="zstd")
+    return other if other.hash == record.definition else found

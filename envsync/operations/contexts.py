@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from envsync.errors import InvalidInput, Position
 from envsync.model.canonical import sha256_hex
@@ -47,16 +47,6 @@ def define(
     if spec.build is None:
         return definition_of(spec, lock, compression=compression)
     return definition_of(spec, lock, read_context(tree, spec.build).files)
-
-
-def define_recorded(tree: ContextTree, spec: Spec, lock: Lock, definition: str) -> Definition:
-    """Return the definition that a record was made from, in the compression of its time.
-
-    *definition* is the recorded hash; where nothing comes to it, the default's is returned.
-    """
-    found = define(tree, spec, lock)
-    other = replace(found, compression="zstd")
-    return other if other.hash == definition else found
 
 
 def read_context(tree: ContextTree, build: BuildContext) -> Context:

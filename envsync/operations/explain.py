@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from envsync.errors import EnvsyncError
-from envsync.model.definition import Definition
+from envsync.model.definition import Definition, as_recorded
 from envsync.model.lock import Lock
 from envsync.model.package_changes import direct_names, package_changes
 from envsync.model.record import Record
-from envsync.operations.contexts import define_recorded
+from envsync.operations.contexts import define
 from envsync.operations.load import load_environment
 from envsync.operations.readers import Readers, read_lock
 from envsync.operations.resolve import Resolved
@@ -64,6 +64,6 @@ def _before(
         lock = read_lock(tree, readers.parse_lock, record.name)
         if lock is None:
             return None
-        return define_recorded(tree, spec, lock, record.definition), lock
+        return as_recorded(define(tree, spec, lock), record), lock
     except EnvsyncError:
         return None

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from envsync.errors import InvalidInput
-from envsync.model.config import CONFIG_FILE
-from envsync.model.definition import ContextFile, definition_of
+from envsync.model.config import CONFIG_FILE, Config
+from envsync.model.definition import ContextFile, as_recorded, definition_of
 from envsync.model.document import Faults, shown
 from envsync.model.lifecycle import Lifecycle
 from envsync.model.lock import Lock
@@ -292,6 +292,7 @@ def difference(
         newer = past.find(after)
         new_spec, new_lock = past.read(newer)
         new_files = past.files(newer, new_spec)
+        new = as_recorded(definition_of(new_spec, new_lock, new_files), newer)
         label = f"{newer.name}:{newer.version}"
     else:
         new_spec = load_environment(after, past.readers.parse, record.name)
@@ -302,11 +303,13 @@ def difference(
                 hint=f"Lock it:\n    envsync lock {record.name}",
             )
         new_lock, label = found, after.label
+        config = _config(after, past.readers)
+        new = definition_of(new_spec, new_lock, new_files, config.compression)
         if new_spec.build is not None:
             # Which of the working folder's files count is known once they are committed.
             text = "files of the context are compared once they are committed"
             notes += (Reason(code="context_not_compared", text=text),)
-        notes += _not_locked(after, past.readers, new_spec, new_lock)
+        notes += _not_locked(config, past.readers, new_spec, new_lock)
     return Difference(
         before=f"{record.name}:{record.version}",
         after=label,
@@ -314,23 +317,28 @@ def difference(
             old_lock.packages, new_lock.packages, direct_names(new_spec.conda)
         ),
         reasons=definition_reasons(
-            definition_of(old_spec, old_lock, old_files),
-            definition_of(new_spec, new_lock, new_files),
+            as_recorded(definition_of(old_spec, old_lock, old_files), record),
+            new,
         )
         + notes,
     )
 
 
-def _not_locked(tree: Tree, readers: Readers, spec: Spec, lock: Lock) -> tuple[Reason, ...]:
-    """Return what of the spec the lock, which is what is compared, does not have yet."""
+def _config(tree: Tree, readers: Readers) -> Config:
     faults = Faults()
+    config = load_config(tree, readers.parse, faults)
+    faults.check(f"{CONFIG_FILE} cannot be used")
+    return config
+
+
+def _not_locked(config: Config, readers: Readers, spec: Spec, lock: Lock) -> tuple[Reason, ...]:
+    """Return what of the spec the lock, which is what is compared, does not have yet."""
     rules = LockRules(
-        config=load_config(tree, readers.parse, faults),
+        config=config,
         matches=readers.matches,
         root=readers.root,
         channel_alias=readers.channel_alias,
     )
-    faults.check(f"{CONFIG_FILE} cannot be used")
     return tuple(
         Reason(code=stale.kind, text=f"not locked yet: {stale}")
         for stale in freshness(spec, lock, rules)

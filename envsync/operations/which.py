@@ -14,7 +14,7 @@ from typing import Literal
 
 from envsync.errors import EnvsyncError, InvalidInput, Unavailable
 from envsync.model.config import LOCKS
-from envsync.model.definition import definition_of
+from envsync.model.definition import as_recorded, definition_of
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
@@ -183,12 +183,11 @@ def _by_platform(question: _Question, records: Sequence[Record], past: Past) -> 
         if len(record.platforms) < 2:
             continue
         try:
-            definition = definition_of(*past.read(record))
+            definition = as_recorded(definition_of(*past.read(record)), record)
         except EnvsyncError:
             continue  # its commit is not here
         for one in definition.platforms:
-            alone = replace(definition, platforms=(one,))
-            if question.definition in {alone.hash, replace(alone, compression="zstd").hash}:
+            if replace(definition, platforms=(one,)).hash == question.definition:
                 found.append(Match(record=record, by="platform", platform=one.platform))
     return found
 

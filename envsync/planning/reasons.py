@@ -66,6 +66,9 @@ def _differences(before: Definition, after: Definition) -> Iterator[Reason]:
         yield Reason(code="interpreter_changed", text=text)
     if before.build is not None and after.build is not None:
         yield from _builds(before.build, after.build)
+    if before.compression != after.compression:
+        text = f"compression {before.compression} → {after.compression}"
+        yield Reason(code="compression_changed", text=text)
     if before.format != after.format:
         text = f"image format {before.format} → {after.format}"
         yield Reason(code="format_changed", text=text)
