@@ -4,118 +4,274 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from envsync.cli.session import Session
+from envsync.cli.tally import Tally
 from envsync.planning.sizes import size
-from envsync.ports.progress import Progress
+from envsync.ports.progress import Made, Progress, Sent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+Clock = Callable[[], float]
+
+EVERY = 5.0
+"""Seconds between two plain lines that say how far an environment is."""
+SHOWN = 12
+"""Environments that have a line of their own on a terminal; of the others there is a count."""
+
 
 class Lines:
-    """A line for each step; bytes are counted and told at the end."""
+    """A line for each step, now and then one that says how far it is, and what it came to."""
 
-    def __init__(self, *, as_json: bool) -> None:
-        """Write JSON objects, one a line, when *as_json*."""
-        self._json = as_json
-        self._moved: dict[str, int] = {}
+    def __init__(self, *, clock: Clock = time.monotonic) -> None:
+        """Take the time, in seconds, from *clock*."""
+        self._clock = clock
+        self._tallies: dict[str, Tally] = {}
+        self._told: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def step(self, name: str, text: str) -> None:
         """Say what happens to *name* now."""
-        self._say("step", name, text)
+        self._tally(name)
+        self._say(f"{name}: {text}")
 
     def bytes(self, name: str, amount: int) -> None:
         """Count bytes."""
+        tally = self._tally(name)
         with self._lock:
-            self._moved[name] = self._moved.get(name, 0) + amount
+            tally.moved += amount
+        self._now_and_then(name, tally)
 
     def expect(self, name: str, *, packages: int, layers: int) -> None:
-        """Say nothing."""
+        """Count what is to come."""
+        tally = self._tally(name)
+        with self._lock:
+            tally.packages += packages
+            tally.layers += layers
 
-    def package(self, name: str, package: str, made: str, size: int) -> None:
-        """Say nothing."""
+    def package(self, name: str, package: str, made: Made, size: int) -> None:
+        """Count a package."""
+        tally = self._tally(name)
+        with self._lock:
+            tally.made[made] += 1
+        self._now_and_then(name, tally)
 
-    def layer(self, name: str, digest: str, sent: str, size: int) -> None:
-        """Say nothing."""
+    def layer(self, name: str, digest: str, sent: Sent, size: int) -> None:
+        """Count a layer."""
+        tally = self._tally(name)
+        with self._lock:
+            tally.sent[sent] += 1
 
     def done(self, name: str, text: str) -> None:
-        """Say how it ended for *name*."""
-        self._say("done", name, text)
+        """Say how it ended for *name*, and what was used again."""
+        if summary := self._tally(name).summary():
+            self._say(f"{name}: {summary}")
+        self._say(f"{name}: {text}")
 
-    def _say(self, event: str, name: str, text: str) -> None:
+    def close(self) -> None:
+        """Say what all environments came to, if there were several."""
+        counted = [tally for tally in self._tallies.values() if tally.summary()]
+        if len(counted) > 1:
+            everything = Tally()
+            for tally in counted:
+                everything.add(tally)
+            self._say(f"{len(counted)} environments: {everything.summary()}")
+
+    def _tally(self, name: str) -> Tally:
         with self._lock:
-            moved = self._moved.get(name, 0)
-        document: dict[str, Any] = {"event": event, "name": name, "text": text, "bytes": moved}
-        click.echo(json.dumps(document) if self._json else f"{name}: {text}", err=True)
+            if name not in self._tallies:
+                self._tallies[name] = Tally(began=self._clock())
+                self._told[name] = self._clock()
+            return self._tallies[name]
+
+    def _now_and_then(self, name: str, tally: Tally) -> None:
+        now = self._clock()
+        with self._lock:
+            if now - self._told[name] < EVERY:
+                return
+            self._told[name] = now
+            text = tally.underway(now)
+        if text:
+            self._say(f"{name}: {text}")
+
+    def _say(self, line: str) -> None:
+        click.echo(line, err=True)
+
+
+class Events(Lines):
+    """A JSON object a line; ``envsync schema progress`` describes them."""
+
+    def step(self, name: str, text: str) -> None:
+        """Tell a step."""
+        self._event("step", name, text=text, bytes=self._tally(name).moved)
+
+    def package(self, name: str, package: str, made: Made, size: int) -> None:
+        """Tell a package."""
+        super().package(name, package, made, size)
+        self._event("package", name, package=package, made=made, size=size)
+
+    def layer(self, name: str, digest: str, sent: Sent, size: int) -> None:
+        """Tell a layer."""
+        super().layer(name, digest, sent, size)
+        self._event("layer", name, digest=digest, sent=sent, size=size)
+
+    def done(self, name: str, text: str) -> None:
+        """Tell how it ended."""
+        tally = self._tally(name)
+        self._event("done", name, text=text, bytes=tally.moved, counts=tally.document())
+
+    def close(self) -> None:
+        """Nothing: whoever reads events can add."""
+
+    def _now_and_then(self, name: str, tally: Tally) -> None:
+        """Nothing: every package is an event."""
+
+    def _event(self, event: str, name: str, **values: Any) -> None:
+        document = {"format_version": "1.0", "event": event, "name": name, **values}
+        click.echo(json.dumps(document, ensure_ascii=False), err=True)
 
 
 class Live:
-    """A line for each environment that changes in place."""
+    """A bar for each environment that is being worked on, and one for all."""
 
-    def __init__(self, display: RichProgress) -> None:
+    def __init__(self, display: RichProgress, *, clock: Clock = time.monotonic) -> None:
         """Show on *display*."""
         self._display = display
+        self._clock = clock
         self._tasks: dict[str, TaskID] = {}
-        self._moved: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._tallies: dict[str, Tally] = {}
+        self._ended = set[str]()
+        self._whole = Tally(began=clock())
+        self._lock = threading.RLock()
+        self._all = display.add_task("", total=None, name="all", moved="", visible=False)
 
     def step(self, name: str, text: str) -> None:
         """Say what happens to *name* now."""
-        self._show(name, text)
+        with self._lock:
+            self._display.update(self._task(name), description=text)
 
     def bytes(self, name: str, amount: int) -> None:
-        """Count bytes and show them."""
+        """Count bytes and show them with their rate."""
         with self._lock:
-            moved = self._moved[name] = self._moved.get(name, 0) + amount
-        self._display.update(self._task(name), moved=size(moved))
+            task, tally = self._task(name), self._tallies[name]
+            tally.moved += amount
+            self._whole.moved += amount
+            self._display.update(task, moved=self._moved(tally))
+            self._overall()
 
     def expect(self, name: str, *, packages: int, layers: int) -> None:
-        """Say nothing."""
+        """Make the bar as long as what is to come."""
+        with self._lock:
+            task, tally = self._task(name), self._tallies[name]
+            tally.packages += packages
+            self._whole.packages += packages
+            self._display.update(task, total=tally.packages)
 
-    def package(self, name: str, package: str, made: str, size: int) -> None:
-        """Say nothing."""
+    def package(self, name: str, package: str, made: Made, size: int) -> None:
+        """Move the bar."""
+        with self._lock:
+            task, tally = self._task(name), self._tallies[name]
+            tally.made[made] += 1
+            self._whole.made[made] += 1
+            text = f"{package} {'in the registry' if made == 'registry' else made}"
+            self._display.update(task, completed=tally.made.total(), description=text)
+            self._overall()
 
-    def layer(self, name: str, digest: str, sent: str, size: int) -> None:
-        """Say nothing."""
+    def layer(self, name: str, digest: str, sent: Sent, size: int) -> None:
+        """Count it, for the line at the end."""
+        with self._lock:
+            self._task(name)
+            self._tallies[name].sent[sent] += 1
 
     def done(self, name: str, text: str) -> None:
-        """Say how it ended for *name*."""
-        self._show(name, text, completed=1)
+        """Take the bar away and leave a line with what it came to."""
+        with self._lock:
+            task = self._task(name)
+            summary = self._tallies[name].summary()
+            self._display.update(task, visible=False)
+            self._ended.add(name)
+            self._display.console.print(f"{name}: {text}", markup=False, highlight=False)
+            if summary:
+                self._display.console.print(
+                    f"    {summary}", markup=False, highlight=False, style="dim"
+                )
+            self._show_some()
+            self._overall()
 
-    def _show(self, name: str, text: str, completed: int = 0) -> None:
-        self._display.update(self._task(name), description=text, completed=completed)
+    def close(self) -> None:
+        """Take away what is left."""
+        self._display.update(self._all, visible=False)
 
     def _task(self, name: str) -> TaskID:
-        with self._lock:
-            if name not in self._tasks:
-                self._tasks[name] = self._display.add_task("", total=1, name=name, moved="")
-            return self._tasks[name]
+        if name not in self._tasks:
+            self._tallies[name] = Tally(began=self._clock())
+            self._tasks[name] = self._display.add_task("", total=None, name=name, moved="")
+            self._show_some()
+            self._overall()
+        return self._tasks[name]
+
+    def _show_some(self) -> None:
+        """Show the first of those that are being worked on: a terminal has not many lines."""
+        active = [name for name in self._tasks if name not in self._ended]
+        for number, name in enumerate(active):
+            self._display.update(self._tasks[name], visible=number < SHOWN)
+
+    def _overall(self) -> None:
+        known = len(self._tasks)
+        if known < 2:
+            return
+        more = known - len(self._ended) - SHOWN
+        text = f"{len(self._ended)} of {known} environments"
+        self._display.update(
+            self._all,
+            visible=True,
+            total=self._whole.packages or None,
+            completed=self._whole.made.total(),
+            description=f"{text}, {more} more at work" if more > 0 else text,
+            moved=self._moved(self._whole),
+        )
+
+    def _moved(self, tally: Tally) -> str:
+        rate = tally.rate(self._clock())
+        return f"{size(tally.moved)} {rate}".strip() if tally.moved else ""
 
 
 @contextmanager
 def progress(session: Session) -> Iterator[Progress]:
     """Give the progress that fits where the session's standard error goes."""
     if session.format == "json" or not session.interactive:
-        yield Lines(as_json=session.format == "json")
+        lines = Events() if session.format == "json" else Lines()
+        yield lines
+        lines.close()
         return
     from rich.console import Console
+
+    with display(Console(stderr=True)) as shown:
+        live = Live(shown)
+        yield live
+        live.close()
+
+
+def display(console: Any) -> RichProgress:
+    """Return the bars on a terminal."""
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as RichProgress
-    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
     columns = (
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.fields[name]}", markup=False, style="bold"),
-        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=16),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
         TextColumn("{task.fields[moved]}", markup=False, style="dim"),
         TimeElapsedColumn(),
     )
-    with RichProgress(*columns, console=Console(stderr=True)) as display:
-        yield Live(display)
+    return RichProgress(*columns, console=console, expand=True)

@@ -18,13 +18,19 @@ class Progress(Protocol):
         """Say that *amount* bytes more were moved for environment *name*."""
 
     def expect(self, name: str, *, packages: int, layers: int) -> None:
-        """Say how many are to come."""
+        """Say how many are to come; told once for each platform of an image, it adds up."""
 
     def package(self, name: str, package: str, made: Made, size: int) -> None:
-        """Say that a package's part of the image is there."""
+        """Say that a package's part of the image is there, and why it did not cost more.
+
+        Its layer is in the ``registry`` already, it was compressed before and is in the ``cache``,
+        or it was ``built`` now. *size* is in compressed bytes.
+        """
 
     def layer(self, name: str, digest: str, sent: Sent, size: int) -> None:
-        """Say that a layer is in the repository."""
+        """Say that a layer or config is in the repository: it was ``present`` already, was
+        ``mounted`` from another repository, or had to be ``uploaded``. *size* is in bytes.
+        """
 
     def done(self, name: str, text: str) -> None:
         """Say how it ended for environment *name*."""

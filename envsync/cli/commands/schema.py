@@ -10,6 +10,7 @@ SCHEMAS = {
     "environment": "schemas/environment.schema.json",
     "config": "schemas/envsync.schema.json",
     "plan": "planning/plan.schema.json",
+    "progress": "cli/progress.schema.json",
 }
 """What can be asked for, and its place in the package."""
 
@@ -17,7 +18,8 @@ SCHEMAS = {
 @click.command("schema")
 @click.argument("document", type=click.Choice(list(SCHEMAS)), default="environment")
 def command(document: str) -> None:
-    """Print the JSON Schema of a document: environment.yaml, envsync.yaml (config), or a plan.
+    """Print the JSON Schema of a document: environment.yaml, envsync.yaml (config), a plan, or the
+    events that long commands print on standard error with --format json.
 
     Editors check and complete a YAML file that names its schema in the first line:
 
