@@ -189,7 +189,7 @@ def test_no_answer_but_not_found_leads_to_building(
         proxy.on(method, "/manifests/", answer)
     done = server_team.envsync("apply")
     failed(done, code)
-    assert "linking" not in done.err
+    assert "reading" not in done.err
     assert not [a for a in proxy.asked if a.method in MUTATING]
     assert server_team.versions("train") == []
 

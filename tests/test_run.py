@@ -554,10 +554,10 @@ def test_a_spec_runs_as_it_is_and_is_found_again(
     code, out, err = runner.run("experiments/trial.yaml", "--", "sh", "-c", script)
     assert code == 0, err
     assert "tiny-00002" in out
-    assert "linking" in err
+    assert "reading" in err
     code, again, err = runner.run("experiments/trial.yaml", "--", "sh", "-c", script)
     assert (code, again) == (0, out), err
-    assert "linking" not in err
+    assert "reading" not in err
     assert "solving" not in err
     # Nothing is recorded, published or locked in the repository.
     assert server_team.repository.refs() == refs
@@ -592,7 +592,7 @@ def test_a_spec_that_a_version_already_is_runs_that_version(
     runner = Runner(team=server_team, way="root")
     code, _, err = runner.run("experiments/trial.yaml", "--", "true")
     assert code == 0, err
-    assert "linking" not in err
+    assert "reading" not in err
     assert not (server_team.cache / "anonymous" / "registry").exists()
 
 

@@ -17,6 +17,7 @@ _PACKAGES = {
     "umoci": "umoci",
     "debootstrap": "debootstrap",
     "git": "git",
+    "faketime": "faketime",
 }
 
 
