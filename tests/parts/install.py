@@ -18,6 +18,7 @@ _PACKAGES = {
     "debootstrap": "debootstrap",
     "git": "git",
     "faketime": "faketime",
+    "qemu-user-static": "qemu-aarch64-static",
 }
 
 
