@@ -18,6 +18,8 @@ NAMES = {
     "lock": "one environment, many environments, --check",
     "build": "a cold build and push, beside docker build + push and install + tar + skopeo",
     "change": "one package changed, beside the same peers with warm caches",
+    "again": "a sibling, a patched base, a lost registry",
+    "history": "bytes of an update over three years of real locks",
 }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from benchmarks import naive
 from benchmarks.engine import DockerPeer, make_installer
-from benchmarks.measure import Candidate, Usage, alternate
+from benchmarks.measure import Candidate, Usage, alternate, observed, timed
 from benchmarks.report import Table
 from benchmarks.science import Science, science
 from tests.parts.engine import shared_engine
@@ -47,6 +49,14 @@ def measure(runs: int, size: int) -> Sequence[Table]:
             shutil.rmtree(work.place.folder / "peer/cache", ignore_errors=True)
             return naive.install_and_copy(work)
 
+        def by_limit() -> Usage:
+            work.reset()
+            listed = work.place.folder / "limit.json"
+            listed.write_text(work.packages())
+            program = Path(__file__).with_name("limit.py")
+            words = [sys.executable, str(program), str(listed), work.registry.host, "peer/limit"]
+            return observed(work.registry, lambda: timed(words, environment=work.place.environment))
+
         candidates = [
             Candidate(name="envsync apply", command="envsync apply", run=ours),
             Candidate(
@@ -65,6 +75,13 @@ def measure(runs: int, size: int) -> Sequence[Table]:
                 command=naive.COMMAND,
                 run=by_hand,
                 note="umoci compresses on all cores, where gzip uses one",
+            ),
+            Candidate(
+                name="the limit",
+                command="limit.py packages.json host peer/limit",
+                run=by_limit,
+                note="the same archives read, decoded, hashed, compressed and uploaded, no more",
+                rank="limit",
             ),
         ]
         rows = alternate(candidates, min(runs, RUNS))

@@ -24,6 +24,10 @@ def measure(runs: int, size: int) -> Sequence[Table]:
             work.change()
             return work.ours(["lock", NAME], ["apply", NAME])
 
+        def empty() -> Usage:
+            work.place.forget()
+            return ours()
+
         def locked(work: Science) -> None:
             work.change()
             work.place.envsync("lock", NAME)
@@ -43,6 +47,13 @@ def measure(runs: int, size: int) -> Sequence[Table]:
                 command=f"envsync lock {NAME}; envsync apply {NAME}",
                 run=ours,
                 note="the git commit between the two is not counted",
+            ),
+            Candidate(
+                name="envsync, on an empty machine",
+                command=f"rm -r ~/.cache/envsync; envsync lock {NAME}; envsync apply {NAME}",
+                run=empty,
+                note="as a fresh machine of a CI service: what the registry has is not made again",
+                rank="ours",
             ),
             Candidate(
                 name="Dockerfile with installer",

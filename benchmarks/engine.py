@@ -15,7 +15,7 @@ import rattler
 
 from benchmarks.linker import main as link_packages
 from benchmarks.measure import Usage, observed, timed, together
-from benchmarks.science import Science
+from benchmarks.science import NAME, Science
 from tests.parts.engine import Engine
 from tests.parts.process import tool
 
@@ -42,12 +42,16 @@ class DockerPeer:
     installer: str
     """Reference of an image with Debian, a python and py-rattler."""
 
-    def install_in_image(self, *, cached: bool) -> Usage:
-        """Build a Dockerfile that installs the packages, and push."""
+    def install_in_image(self, *, cached: bool, name: str = NAME, base: str = "") -> Usage:
+        """Build a Dockerfile that installs the packages of an environment, and push.
+
+        *base* is a base image that the installer is put on first, uncounted.
+        """
         folder = self._context("run")
         shutil.copy(Path(__file__).with_name("linker.py"), folder)
-        (folder / "packages.json").write_text(self.science.packages(self.address))
-        (folder / "Dockerfile").write_text(_RUN.format(base=self.installer))
+        (folder / "packages.json").write_text(self.science.packages(self.address, name))
+        installer = make_installer(self.engine, self.science) if base else self.installer
+        (folder / "Dockerfile").write_text(_RUN.format(base=installer))
         return self._build_and_push(folder, "run", cached=cached)
 
     def copy_prefix(self, *, cached: bool) -> Usage:
@@ -88,6 +92,7 @@ class DockerPeer:
 def make_installer(engine: Engine, science: Science) -> str:
     """Build and push the image that the Dockerfile with an installer begins from."""
     folder = science.place.folder / "context-installer"
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     install_here(science, folder / "installer", prefix="/opt/installer", only=_python_alone)
     packages = next((folder / "installer/lib").glob("python3.*")) / "site-packages"

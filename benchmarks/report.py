@@ -26,12 +26,14 @@ class Table:
     rows: tuple[Measured, ...]
     remarks: tuple[str, ...] = ()
     """What a reader must know to judge the numbers: what was scaled, left out, not to be had."""
+    grid: tuple[tuple[str, ...], ...] = ()
+    """Heads and rows of a table that is not about programs; it has no *rows* then."""
 
 
 def as_text(table: Table) -> str:
     """Return a table for a terminal."""
-    cells = [_HEADS, *_cells(table)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADS))]
+    cells = table.grid or [_HEADS, *_cells(table)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = [table.title, ""]
     for row in cells:
         first = row[0].ljust(widths[0])
@@ -44,9 +46,10 @@ def as_text(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     """Return a table for the results page."""
-    lines = [f"### {table.title}", "", f"| {' | '.join(_HEADS)} |"]
-    lines.append(f"|---|{'---:|' * (len(_HEADS) - 1)}")
-    lines += [f"| {' | '.join(row)} |" for row in _cells(table)]
+    heads, *rows = table.grid or [_HEADS, *_cells(table)]
+    lines = [f"### {table.title}", "", f"| {' | '.join(heads)} |"]
+    lines.append(f"|---|{'---:|' * (len(heads) - 1)}")
+    lines += [f"| {' | '.join(row)} |" for row in rows]
     lines.append("")
     for row in table.rows:
         lines += [f"**{row.candidate.name}**", "", f"    {row.candidate.command}", ""]
@@ -55,6 +58,8 @@ def as_markdown(table: Table) -> str:
 
 
 def _remarks(table: Table) -> tuple[str, ...]:
+    if table.grid:
+        return table.remarks
     runs = sorted({row.runs for row in table.rows})
     notes = [f"{row.candidate.name}: {row.candidate.note}" for row in table.rows]
     return (

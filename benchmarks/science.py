@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ from tests.parts.baseimage import debian_base
 from tests.parts.channel import make_channel, test_channel
 from tests.parts.madeup import made
 from tests.parts.package import File
+from tests.parts.process import tool
 from tests.parts.registry import Registry, run_registry
 
 NAME = "science"
+SIBLING = "sibling"
 _ASKED = (
     *("python 3.11.*", "numpy", "pandas", "scipy", "scikit-learn", "flask", "requests", "rich"),
     *("pyyaml", "tqdm", "pip", "setuptools", "packaging", "joblib", "prefixed", "activated"),
@@ -67,9 +70,29 @@ class Science:
         self.place.spec(NAME, self.channels, asked, image=self.base)
         return version
 
-    def packages(self, address: str = "") -> str:
+    def sibling(self) -> None:
+        """Ask for a second environment with a payload that nobody has had yet, and lock it."""
+        asked = (*(one for one in _ASKED if one != "tqdm"), f"payload =={next(self._next)}")
+        self.place.spec(SIBLING, self.channels, asked, image=self.base)
+        self.place.envsync("lock", SIBLING)
+
+    def patch_base(self) -> None:
+        """Move the base image's tag to another image with the same content."""
+        number = next(self._next)
+        words = [tool("skopeo"), "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]
+        layout = self.place.folder / "patched"
+        shutil.rmtree(layout, ignore_errors=True)
+        shutil.copytree(debian_base().layout, layout)
+        note = self.place.folder / "note"
+        note.write_text(f"patch {number}\n")
+        insert = [tool("umoci"), "insert", "--image", f"{layout}:latest", str(note), "/etc/patch"]
+        subprocess.run(insert, check=True, capture_output=True)
+        target = f"docker://{self.base.partition('@')[0]}"
+        subprocess.run([*words, f"oci:{layout}:latest", target], check=True, capture_output=True)
+
+    def packages(self, address: str = "", name: str = NAME) -> str:
         """Return what is locked as the peers' installer wants it, from *address* if not on disk."""
-        folder = f"locks/{NAME}"
+        folder = f"locks/{name}"
         files = [self.place.root / folder / file for file in ("conda-lock.yml", "image.yaml")]
         lock = parse_lock(files[0].read_bytes(), files[1].read_bytes(), folder)
         assert lock is not None
