@@ -57,8 +57,8 @@ def measure(runs: int, size: int) -> Sequence[Table]:
             grid=(("image", "packages", *ways), *rows),
             remarks=(
                 (
-                    f"The mean over all updates in the public history of four images; at most {BUDGET} "
-                    "layers, except in the last column, which is the lower bound."
+                    "The mean over all updates in the public history of four images; at most "
+                    f"{BUDGET} layers, except in the last column, which is the lower bound."
                 ),
                 (
                     f"Sizes are typical archive sizes by name; {missing} names without one count "

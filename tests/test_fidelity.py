@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import tempfile
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 
 from envsync.errors import InvalidInput
 from envsync.model.lock import LockedPackage
-from envsync.oci.overlay import Node
+from envsync.oci.overlay import Node, apply, members
 from tests.images import (
     REPOSITORY,
     build_into,
@@ -27,8 +30,11 @@ from tests.images import (
     reader,
     unpacked,
 )
+from tests.parts.engine import Engine
 from tests.parts.package import PLACEHOLDER, Entry, File, HardLink, Package, SoftLink, write_package
+from tests.parts.process import tool
 from tests.parts.realdata import shared_data
+from tests.parts.registry import Registry
 
 _SKIPPED = {"needs-cuda", "needs-new-glibc", "unsatisfiable", "two-homes", "only-extra"}
 
@@ -83,6 +89,52 @@ def test_umoci_sees_the_modes_and_times_that_our_model_sees(
     theirs = unpacked(layouts, tmp_path / "bundle")
     assert ours == theirs
     assert {node.mode for node in ours.values()} <= {0o644, 0o755, 0o777}
+
+
+def exported(
+    engine: Engine, registry: Registry, layouts: Path, command: Sequence[str]
+) -> dict[str, Node]:
+    """Return what is below the prefix of a container that an engine made of an image."""
+    reference = f"{registry.host}/fidelity/{uuid.uuid4().hex[:8]}:1"
+    copy = [tool("skopeo"), "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]
+    subprocess.run(
+        [*copy, f"oci:{layouts / REPOSITORY}:1", f"docker://{reference}"],
+        check=True,
+        capture_output=True,
+    )
+    engine.docker("pull", "--quiet", reference)
+    container = engine.docker("create", reference, *command).strip()
+    try:
+        with tempfile.TemporaryFile() as file:
+            export = [tool("docker"), "export", container]
+            subprocess.run(export, env=engine.environment, stdout=file, check=True)
+            file.seek(0)
+            tree = apply({}, members(iter(lambda: file.read(1 << 20), b"")))
+    finally:
+        engine.docker("rm", container)
+        engine.docker("rmi", reference)
+    return prefix_of(tree)
+
+
+def test_a_container_has_the_files_that_are_installed(
+    channel: Path,
+    engine: Engine,
+    shared_registry: Registry,
+    tmp_path: Path,
+    package_cache: Path,
+) -> None:
+    packages = newest(channel)
+    layouts = tmp_path / "layouts"
+    image = build_into(
+        layouts, lock_of({"linux-64": packages}), cache=package_cache, allow=["post-linked"]
+    )
+    theirs = installed_in_one_go(packages, tmp_path / "prefix", package_cache / "packages")
+    found = exported(engine, shared_registry, layouts, ["/opt/env/bin/python"])
+    assert differences(found, theirs) == {}
+    ours = prefix_of(file_system(image.top, layouts))
+    # The engine writes the kind of file into the mode, too.
+    modes = {path: node.mode & 0o7777 for path, node in found.items()}
+    assert modes == {path: node.mode for path, node in ours.items()}
 
 
 def test_package_files_keep_their_times(
