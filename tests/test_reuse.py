@@ -174,6 +174,24 @@ def test_a_sibling_on_an_empty_runner_sends_only_what_is_its_own(
     team.check("serve", "train")
 
 
+def test_archives_that_conda_has_kept_are_not_fetched_again(
+    served: tuple[Team, FileServer], tiny_packages: Path, tmp_path: Path
+) -> None:
+    team, server = served
+    kept = tmp_path / "pkgs"
+    kept.mkdir()
+    for archive in (tiny_packages / "noarch").glob("tiny-0000*.tar.bz2"):
+        shutil.copy(archive, kept)
+    damaged = next(kept.glob("tiny-00002-*"))
+    damaged.write_bytes(b"something else")
+    team.variables["CONDA_PKGS_DIRS"] = f"/nowhere,{kept}"
+    ask(team, server, "train", "tiny-00009")
+    applied(team)
+    assert fetched(server) == ["tiny-00002"]
+    assert damaged.read_bytes() == b"something else"
+    team.check("train")
+
+
 def test_a_restored_registry_has_the_same_digests(team: Team) -> None:
     team.ask("train", "tiny-00009")
     first = applied(team)["train"]["digest"]

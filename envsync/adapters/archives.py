@@ -31,10 +31,15 @@ _REFUSED = re.compile(r"\b(401|403)\b")
 
 
 class Archives:
-    """The archives below *folder*; *download* fetches what is not a file of this machine."""
+    """The archives below *folder*; *download* fetches what is not a file of this machine.
 
-    def __init__(self, folder: Path, download: Download) -> None:
+    *others* are folders in which conda and its kin keep archives under their own names: what is
+    there with the right hash is not fetched. They are only read.
+    """
+
+    def __init__(self, folder: Path, download: Download, others: Sequence[Path] = ()) -> None:
         self._folder = folder
+        self._others = tuple(others)
         self._download = download
         self._verified = set[str]()
         """Hashes of archives that this process has read and found right."""
@@ -77,7 +82,21 @@ class Archives:
         url = package.url.partition("#")[0]
         if url.startswith("file://"):
             return Path(unquote(urlsplit(url).path))
-        return self._target(package.sha256, _suffix(package))
+        target = self._target(package.sha256, _suffix(package))
+        return target if target.exists() else self._of_others(package) or target
+
+    def _of_others(self, package: LockedPackage) -> Path | None:
+        """Return an archive that another program has kept, if it is the right one."""
+        for folder in self._others:
+            path = folder / package.file_name
+            try:
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError:
+                continue
+            if found == package.sha256:
+                return path
+        return None
 
     async def _fetch(self, package: LockedPackage) -> None:
         _suffix(package)

@@ -27,14 +27,21 @@ class ArchiveStore:
     """A `envsync.ports.builder.PackageStore` that keeps archives below *cache*.
 
     *allow_link_scripts* names packages whose pre- and post-link scripts may be left out; no script
-    is ever run. Credentials come from rattler's authentication store.
+    is ever run. *others* are folders of archives that other programs keep. Credentials come from
+    rattler's authentication store.
     """
 
-    def __init__(self, cache: Path, *, allow_link_scripts: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        *,
+        allow_link_scripts: Collection[str] = (),
+        others: Sequence[Path] = (),
+    ) -> None:
         self._cache = cache
         self._allowed = frozenset(allow_link_scripts)
         self._wheels = WheelStore(cache / "archives")
-        self._archives = Archives(cache / "archives", _download)
+        self._archives = Archives(cache / "archives", _download, others)
 
     def keep(self, wheel: bytes) -> None:
         """Take in a wheel of the repository; see the port."""

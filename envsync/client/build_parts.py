@@ -10,7 +10,7 @@ from envsync.adapters.build_cache import BuildCacheFolder
 from envsync.adapters.build_folder import BuildFolder
 from envsync.adapters.cache_folder import CacheFolder
 from envsync.adapters.package_store import ArchiveStore
-from envsync.client.cache_settings import cache_limit
+from envsync.client.cache_settings import cache_limit, package_folders
 from envsync.client.parts import Parts
 from envsync.model.config import Config
 from envsync.operations.build import Bench
@@ -45,7 +45,11 @@ def plant(
             CacheFolder(cache).prune(cache_limit(parts.environ))
 
     parts.closing.callback(close)
-    store = ArchiveStore(cache, allow_link_scripts=config.allow_link_scripts)
+    store = ArchiveStore(
+        cache,
+        allow_link_scripts=config.allow_link_scripts,
+        others=package_folders(parts.environ),
+    )
     return Plant(
         registry=registry,
         source=parts.source,
