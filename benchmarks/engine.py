@@ -50,7 +50,11 @@ class DockerPeer:
         folder = self._context("run")
         shutil.copy(Path(__file__).with_name("linker.py"), folder)
         (folder / "packages.json").write_text(self.science.packages(self.address, name))
-        installer = make_installer(self.engine, self.science) if base else self.installer
+        installer = self.installer
+        if base:
+            # The engine keeps to what a tag meant when it saw it last.
+            self.engine.docker("pull", "--quiet", base)
+            installer = make_installer(self.engine, self.science)
         (folder / "Dockerfile").write_text(_RUN.format(base=installer))
         return self._build_and_push(folder, "run", cached=cached)
 

@@ -49,10 +49,10 @@ class ArchiveStore:
 
     def fetch(self, packages: Sequence[LockedPackage]) -> None:
         """Fetch what is not on this machine; see the port."""
-        conda = [package for package in packages if package.manager == "conda"]
-        if conda:
+        away = [package for package in packages if not self.is_here(package)]
+        if conda := [package for package in away if package.manager == "conda"]:
             asyncio.run(self._archives.fetch(conda))
-        if wheels := [package for package in packages if package.manager == "pip"]:
+        if wheels := [package for package in away if package.manager == "pip"]:
             asyncio.run(self._wheels.fetch(wheels))
 
     def inventory(self, package: LockedPackage, python: Python | None) -> Inventory | None:
