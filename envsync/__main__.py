@@ -1,6 +1,6 @@
 """Run the command line: ``python -m envsync``."""
 
-from envsync.cli.main import main
+from envsync.cli.start import main
 
 if __name__ == "__main__":
     main()

@@ -91,6 +91,18 @@ def test_the_version_is_printed(folder_team: Team) -> None:
     assert (done.code, done.out) == (0, f"envsync, version {__version__}\n")
 
 
+def test_the_version_is_said_before_the_command_line_is_loaded(folder_team: Team) -> None:
+    probe = (
+        "import sys; from envsync.cli.start import main; main(); "
+        "print('click' in sys.modules, 'dataclasses' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe, "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == folder_team.envsync("--version").out
+    assert done.stderr == "False False\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
