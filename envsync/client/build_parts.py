@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from envsync.adapters.build_cache import BuildCacheFolder
 from envsync.adapters.build_folder import BuildFolder
@@ -36,7 +34,8 @@ def plant(
     cache = parts.cache_folder()
     made = cache
     if verify_layers:
-        made = Path(parts.closing.enter_context(TemporaryDirectory(dir=cache, prefix="verify-")))
+        # A folder of a build: what a killed one leaves goes with the next.
+        made = parts.closing.enter_context(BuildFolder(cache / "build")).staging("verify")
     press = Press(BuildCacheFolder(made), len(os.sched_getaffinity(0)))
 
     def close() -> None:
