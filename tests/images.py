@@ -29,7 +29,8 @@ from envsync.oci.descriptor import Descriptor, RawManifest
 from envsync.oci.entry import PREFIX, ROOT
 from envsync.oci.overlay import Node, apply, gunzip, members
 from envsync.oci.validate import validate
-from envsync.operations.build import Bench, build
+from envsync.operations.build import build
+from envsync.operations.make_layers import Bench
 from envsync.operations.press import Press
 from envsync.operations.prior import Prior
 from envsync.ports.builder import BuiltImage

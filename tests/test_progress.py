@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
+import sys
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from rich.console import Console
 
-from envsync.cli.progress import Events, Lines, Live, display
+from envsync.cli.progress import Events, Lines, Live, display, progress
+from envsync.cli.session import Session
 from envsync.ports.progress import Progress, Silent
 from tests.team import Team
 
@@ -121,6 +126,50 @@ def test_a_real_apply_tells_events_and_lines(team: Team) -> None:
     lines = team.envsync("apply").err.splitlines()
     told = next(line for line in lines if "packages:" in line)
     assert told.startswith("train: 6 packages: 5 in the registry, 1 ")
+
+
+@pytest.mark.parametrize("kind", [Lines, Events])
+def test_work_goes_on_when_nobody_listens(
+    kind: type[Lines], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", buffering=1) as closed:
+        monkeypatch.setattr(sys, "stderr", closed)
+        work(kind(clock=Clock()), Clock())
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), closed.fileno())
+
+
+def test_the_sum_is_told_when_the_work_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    session = Session(folder=Path(), environ={}, interactive=False)
+
+    def fail() -> None:
+        with progress(session) as told:
+            for name in ("a", "b"):
+                work(told, Clock(), name)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert capsys.readouterr().err.splitlines()[-1].startswith("2 environments: 6 packages")
+
+
+def test_what_was_compressed_before_is_not_told_as_built(folder_team: Team) -> None:
+    folder_team.ask("train", "tiny-00004")
+    counts = []
+    for forgotten in ("", "layers", ""):
+        if forgotten:
+            shutil.rmtree(folder_team.cache / forgotten)
+        folder_team.wipe_registry()
+        err = folder_team.envsync("apply", "--format", "json").err
+        *_, ended = [json.loads(line) for line in err.splitlines()]
+        counts.append(ended["counts"]["made"])
+    assert counts == [
+        {"registry": 0, "cache": 0, "built": 5},
+        {"registry": 0, "cache": 5, "built": 0},
+        {"registry": 0, "cache": 5, "built": 0},
+    ]
 
 
 def screen(names: list[str], width: int = 80) -> str:

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -103,7 +103,9 @@ class Lines:
             self._say(f"{name}: {text}")
 
     def _say(self, line: str) -> None:
-        click.echo(line, err=True)
+        # Whoever listened may be gone; the work goes on.
+        with suppress(OSError, ValueError):
+            click.echo(line, err=True)
 
 
 class Events(Lines):
@@ -136,7 +138,7 @@ class Events(Lines):
 
     def _event(self, event: str, name: str, **values: Any) -> None:
         document = {"format_version": "1.0", "event": event, "name": name, **values}
-        click.echo(json.dumps(document, ensure_ascii=False), err=True)
+        self._say(json.dumps(document, ensure_ascii=False))
 
 
 class Live:
@@ -249,15 +251,19 @@ def progress(session: Session) -> Iterator[Progress]:
     """Give the progress that fits where the session's standard error goes."""
     if session.format == "json" or not session.interactive:
         lines = Events() if session.format == "json" else Lines()
-        yield lines
-        lines.close()
+        try:
+            yield lines
+        finally:
+            lines.close()
         return
     from rich.console import Console
 
     with display(Console(stderr=True)) as shown:
         live = Live(shown)
-        yield live
-        live.close()
+        try:
+            yield live
+        finally:
+            live.close()
 
 
 def display(console: Any) -> RichProgress:

@@ -11,8 +11,8 @@ from envsync.adapters.package_store import ArchiveStore
 from envsync.client.cache_settings import cache_limit, package_folders
 from envsync.client.parts import Parts
 from envsync.model.config import Config
-from envsync.operations.build import Bench
 from envsync.operations.build_job import Plant
+from envsync.operations.make_layers import Bench
 from envsync.operations.press import Press
 from envsync.operations.publish import Uploads
 from envsync.ports.progress import Progress

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,28 +40,17 @@ from envsync.oci.hiding import HIDING, hiding_segment
 from envsync.oci.image import config_descriptor, render_index, render_manifest
 from envsync.oci.installed import history
 from envsync.oci.inventory import Inventory, Python
-from envsync.oci.layer import Layer, WrittenLayer
+from envsync.oci.layer import Layer
 from envsync.oci.ownership import HISTORY, Owned, resolve
 from envsync.oci.segment import Contents, Segment
 from envsync.operations.base_layers import read_base
 from envsync.operations.describe import Describer
-from envsync.operations.parallel import threads
-from envsync.operations.press import Press, Source
+from envsync.operations.make_layers import Bench, LayerMaker
+from envsync.operations.press import Source
 from envsync.operations.prior import Prior
-from envsync.operations.split import split
-from envsync.ports.builder import BaseImage, Blob, BuiltImage, PackageStore, Workspace
-from envsync.ports.progress import Made, Progress
+from envsync.ports.builder import BaseImage, Blob, BuiltImage, Workspace
+from envsync.ports.progress import Progress
 from envsync.ports.registry import RegistryReader
-
-_LAYERS_AT_ONCE = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What building is done with; many builds can share it."""
-
-    store: PackageStore
-    press: Press
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +170,17 @@ class _Build:
             *groups,
             Layer(segments=(top[0],), codec=self.codec),
         ]
-        written = self._write(layers, self._source(packages, python, *top), packages)
+        written = LayerMaker(
+            bench=self.bench,
+            prior=self.prior,
+            codec=self.codec,
+            packages=packages,
+            source=self._source(packages, python, *top),
+            ready=self.ready,
+            progress=self.progress,
+            name=self.name,
+            where=self._where,
+        ).make(layers)
         variables = package_variables({k: v for one in owned for k, v in one.variables.items()})
         settings = _settings(
             replace(self.definition, platforms=(self.platform,)),
@@ -299,76 +298,6 @@ class _Build:
                 yield contents
 
         return opened
-
-    def _write(
-        self, layers: Sequence[Layer], source: Source, packages: Sequence[LockedPackage]
-    ) -> list[tuple[WrittenLayer, Blob]]:
-        """Return *layers* with their bytes, in the same order; what is known is not made."""
-        self.progress.expect(self.name, packages=len(packages), layers=len(layers))
-        todo = [layer for layer in layers if layer.key not in self.prior.layers]
-        for layer in layers:
-            if layer.key in self.prior.layers:
-                self._told("registry", self.prior.layers[layer.key])
-        self._fetch(todo, packages)
-        # The largest first, so that no core is left alone with it at the end.
-        order = sorted(todo, key=lambda layer: -layer.size)
-
-        def one(layer: Layer) -> tuple[WrittenLayer, Blob]:
-            cached = self.bench.press.cache.layer(layer.key, self.codec) is not None
-            written = self.bench.press.layer(layer, source)
-            self._told("cache" if cached else "built", written)
-            blob = self._blob(layer, written, source)
-            self.ready(blob)
-            return written, blob
-
-        with threads(min(_LAYERS_AT_ONCE, self.bench.press.cores)) as pool:
-            made = dict(zip((layer.key for layer in order), pool.map(one, order), strict=True))
-        found = []
-        for layer in layers:
-            written = self.prior.layers.get(layer.key)
-            if written is None:
-                found.append(made[layer.key])
-                continue
-            blob = self._blob(layer, written, source)
-            self.ready(blob)
-            found.append((written, blob))
-        return found
-
-    def _fetch(self, layers: Sequence[Layer], packages: Sequence[LockedPackage]) -> None:
-        """Bring what *layers* are made of to this machine, all at once."""
-        locked = {PackageIdentity.of(package): package for package in packages}
-        cache, wanted = self.bench.press.cache, []
-        for layer in layers:
-            if cache.layer(layer.key, self.codec) is not None:
-                continue
-            for segment in layer.segments:
-                if segment.package is None or cache.segment(segment.key) is not None:
-                    continue
-                here = self.prior.segments.get(segment.key)
-                package = locked[segment.package]
-                if here is not None and not self.bench.store.is_here(package):
-                    # A package that did not change, in a layer that did.
-                    self.progress.step(self.name, f"taking {segment.name} from the registry")
-                    if split(here, self.prior, cache):
-                        continue
-                wanted.append(package)
-        if away := [package for package in wanted if not self.bench.store.is_here(package)]:
-            self.progress.step(self.name, f"fetching {len(away)} packages")
-        self.bench.store.fetch(wanted)
-        if wanted:
-            self.progress.step(self.name, f"compressing {len(wanted)} packages for {self._where}")
-
-    def _told(self, made: Made, written: WrittenLayer) -> None:
-        for member in written.members:
-            if member.package is not None:
-                what = f"{member.package.name} {member.package.version}"
-                self.progress.package(self.name, what, made, member.packed.size)
-
-    def _blob(self, layer: Layer, written: WrittenLayer, source: Source) -> Blob:
-        def read() -> AbstractContextManager[Iterator[bytes]]:
-            return self.bench.press.stream(layer, source)
-
-        return Blob(descriptor=written.descriptor, open=read)
 
 
 def _settings(

@@ -236,7 +236,7 @@ def _taken(
                 continue
             progress.step(name, f"compressing layer {len(blobs) + 1} of {len(diff_ids)}")
             content = _watched(_plain(_member(saved, path)), watched)
-            _, found, blob = workspace.pack(content, lambda amount: progress.bytes(name, amount))
+            _, found, blob = workspace.pack(content, lambda _: None)
             if found != diff_id:
                 raise Unavailable(
                     "the engine gave other bytes than its image has",
@@ -247,7 +247,7 @@ def _taken(
     manifest = render_manifest(config, [_listed(blob.descriptor) for blob in blobs], labels)
     own = Blob(descriptor=config_descriptor(config), open=lambda: nullcontext(io.BytesIO(config)))
     unique = {blob.descriptor.digest: blob for blob in (*blobs, own)}
-    progress.done(name, f"built {manifest.digest}")
+    progress.step(name, f"built {manifest.digest}")
     return BuiltImage(
         definition=definition, top=manifest, children=(), blobs=tuple(unique.values())
     )

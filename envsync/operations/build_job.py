@@ -16,7 +16,8 @@ from envsync.model.definition import Definition
 from envsync.model.lock import Lock
 from envsync.model.reference import parse_image_reference
 from envsync.oci.codec import CODECS
-from envsync.operations.build import Bench, build
+from envsync.operations.build import build
+from envsync.operations.make_layers import Bench
 from envsync.operations.parallel import threads
 from envsync.operations.prior import Prior, read_prior
 from envsync.operations.publish import UPLOADS_AT_ONCE, Uploads, publish

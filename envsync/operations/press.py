@@ -40,6 +40,8 @@ class Press:
         self._guard = threading.Lock()
         self.made = 0
         """How many segments were made."""
+        self._new = set[str]()
+        """Keys of segments that were made, until somebody was told."""
         self._sound = set[str]()
         """Keys of segments that were made by this process, or compared with their hash."""
 
@@ -67,6 +69,14 @@ class Press:
         with self._turn(segment.key):
             found = self.cache.segment(segment.key)
             return found or self._make(segment, codec, contents)
+
+    def told_as_made(self, key: str) -> bool:
+        """Tell whether this process made a segment; only who asks first is told so."""
+        with self._guard:
+            if key not in self._new:
+                return False
+            self._new.remove(key)
+            return True
 
     def layer(self, layer: Layer, source: Source) -> WrittenLayer:
         """Return what a layer comes to; its segments are made when they are not there."""
@@ -168,6 +178,7 @@ class Press:
             )
         self._sound.add(segment.key)
         self.made += 1
+        self._new.add(segment.key)
         member = Member.of(segment, stored.packed)
         self.cache.keep_layer(
             _written(alone, [member], packed.hexdigest(), plain.hexdigest(), size + len(end))
