@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import httpcore
+
+from envsync.adapters.head_exchange import Head, HeadConnection
 
 IDLE_SECONDS = 30.0
 IDLE_MAX = 64
 """Idle connections to one origin that are kept."""
 
 
-Exchange = tuple[httpcore.Response, Callable[[], None]]
+Exchange = tuple[httpcore.Response | Head, Callable[[], None]]
 """A response, and what to call after closing it."""
 
 
@@ -36,6 +38,7 @@ class Direct:
         self._ssl_context = ssl_context
         self._backend = backend
         self._idle: list[httpcore.HTTPConnection] = []
+        self._idle_heads: list[HeadConnection] = []
         self._lock = threading.Lock()
 
     def send(self, request: httpcore.Request) -> Exchange:
@@ -47,6 +50,38 @@ class Direct:
             connection.close()
             raise
         return response, partial(self._give_back, connection)
+
+    def head(
+        self, target: str, headers: Iterable[tuple[str, str]], *, connect: float, read: float
+    ) -> Exchange:
+        """Send a HEAD; *connect* and *read* are seconds. Its connections are for HEADs only."""
+        connection = self._take_head()
+        if connection is None:
+            connection = HeadConnection.open(
+                self._origin, self._ssl_context, self._backend, connect
+            )
+        try:
+            head = connection.send(target, headers, read)
+        except BaseException:
+            connection.close()
+            raise
+        if head.lasts:
+            with self._lock:
+                if len(self._idle_heads) < IDLE_MAX:
+                    self._idle_heads.append(connection)
+                    return head, _nothing
+        connection.close()
+        return head, _nothing
+
+    def _take_head(self) -> HeadConnection | None:
+        while True:
+            with self._lock:
+                if not self._idle_heads:
+                    return None
+                connection = self._idle_heads.pop()
+            if connection.is_usable(IDLE_SECONDS):
+                return connection
+            connection.close()
 
     def _give_back(self, connection: httpcore.HTTPConnection) -> None:
         """Keep a connection whose response was closed, if it can be used again."""
@@ -61,8 +96,11 @@ class Direct:
         """Close the idle connections."""
         with self._lock:
             idle, self._idle = self._idle, []
+            heads, self._idle_heads = self._idle_heads, []
         for connection in idle:
             connection.close()
+        for head in heads:
+            head.close()
 
     def _take(self) -> httpcore.HTTPConnection:
         while True:
@@ -108,4 +146,4 @@ class Proxied:
 
 
 def _nothing() -> None:
-    """The pool of a proxy notices by itself that a response was closed."""
+    """What is closed already, or watched by the pool of a proxy, is not given back."""

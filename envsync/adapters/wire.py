@@ -235,20 +235,17 @@ class Wire:
         Raises Again when there was none, and Unavailable when there cannot be one. What *body*
         raises goes through.
         """
-        request = httpcore.Request(
-            method,
-            httpcore.URL(
-                scheme=origin.scheme.encode(),
-                host=origin.host.encode(),
-                port=origin.port,
-                target=target.encode(),
-            ),
-            headers=[("Host", origin.netloc), *headers],
-            content=body,
-            extensions=self._patient if patient else self._quick,
-        )
+        fields = (("Host", origin.netloc), *headers)
         try:
-            answer = Answer(self._sender(origin).send(request), origin, self._pace)
+            sender = self._sender(origin)
+            if method == "HEAD" and body is None and isinstance(sender, Direct):
+                limits = self._timeouts
+                read = limits.commit if patient else limits.read
+                exchange = sender.head(target, fields, connect=limits.connect, read=read)
+            else:
+                extensions = self._patient if patient else self._quick
+                exchange = sender.send(_request(method, origin, target, fields, body, extensions))
+            answer = Answer(exchange, origin, self._pace)
             if method == "HEAD" or answer.headers.get("content-length") == "0":
                 answer.drain()
         except _FAILURES as error:
@@ -275,6 +272,28 @@ class Wire:
     def _extensions(self, read: float) -> dict[str, dict[str, float]]:
         limits = {"connect": self._timeouts.connect, "write": self._timeouts.write, "read": read}
         return {"timeout": limits}
+
+
+def _request(
+    method: str,
+    origin: Origin,
+    target: str,
+    fields: Iterable[tuple[str, str]],
+    body: bytes | Iterable[bytes] | None,
+    extensions: Mapping[str, Mapping[str, float]],
+) -> httpcore.Request:
+    return httpcore.Request(
+        method,
+        httpcore.URL(
+            scheme=origin.scheme.encode(),
+            host=origin.host.encode(),
+            port=origin.port,
+            target=target.encode(),
+        ),
+        headers=list(fields),
+        content=body,
+        extensions=dict(extensions),
+    )
 
 
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"})
