@@ -1,7 +1,7 @@
 """The limit of a plan: its HEAD requests sent by curl, a client in C, over as many connections.
 
-wrk, the usual load generator, cannot send them: it waits for the body that the length in an answer
-to a HEAD speaks of.
+The usual load generators cannot send them: wrk and h2load wait for the body that the length in an
+answer to a HEAD speaks of, ab asks for one address only.
 """
 
 from __future__ import annotations
@@ -39,6 +39,6 @@ def heads(all_in_sync: Fleet) -> Candidate:
         name="curl, the same HEADs",
         command=f"curl --head {options} --config urls.txt",
         run=run,
-        note="the limit: no client asks the registry much faster",
+        note="the limit: the registry, not this client, is what takes the time",
         rank="limit",
     )

@@ -16,11 +16,16 @@ SAMPLE = 20
 """Environments that the loop of skopeo is run over; the rest is scaled, for all are alike."""
 
 
+PARTS = (("half of them", "*[02468]"), ("a tenth of them", "*0"))
+"""What else is planned of the same environments, by glob, to show how the cost grows."""
+
+
 def measure(runs: int, size: int) -> Sequence[Table]:
     """Compare a plan of *size* environments with asking the registry for each of them."""
     with fleet(size) as all_in_sync:
         _check(all_in_sync)
         candidates = [_warm(all_in_sync), _cold(all_in_sync)]
+        candidates += [_part(all_in_sync, *part) for part in PARTS]
         candidates += _skopeo(all_in_sync)
         remarks = [f"{size} environments of 40 packages, one registry and git remote on loopback."]
         try:
@@ -57,6 +62,20 @@ def _cold(all_in_sync: Fleet) -> Candidate:
         command="rm -r ~/.cache/envsync; envsync plan",
         run=run,
         note="as on a fresh machine of a CI service",
+        rank="ours",
+    )
+
+
+def _part(all_in_sync: Fleet, words: str, glob: str) -> Candidate:
+    """Return a plan of the environments whose number ends as *glob* says."""
+
+    def run() -> Usage:
+        return observed(all_in_sync.registry, lambda: all_in_sync.place.envsync("plan", glob))
+
+    return Candidate(
+        name=f"envsync plan, {words}",
+        command=f"envsync plan '{glob}'",
+        run=run,
         rank="ours",
     )
 

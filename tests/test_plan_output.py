@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -239,3 +241,13 @@ def test_reasons_have_codes_of_their_own() -> None:
     assert all(code.replace("_", "").isalpha() for code in codes)
     assert OTHER not in str(codes)
     assert Reason(code="first_version", text="there is no version yet") in STATES["create"].reasons
+
+
+def test_a_plan_that_changes_nothing_needs_nothing_that_knows_packages() -> None:
+    probe = (
+        "import sys, envsync.planning.plan_text, envsync.planning.plan_document,"
+        "envsync.cli.commands.plan; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    packages = {"packaging", "rattler", "envsync.model.package_changes", "envsync.model.own_wheels"}
+    assert packages & set(done.stdout.split()) == set()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from envsync.model.package_changes import CHANGE_CLASSES, PackageChange
+if TYPE_CHECKING:
+    from envsync.model.package_changes import PackageChange
 
 FOLD = 20
 """Packages that nobody asked for by name are counted, not listed, beyond this number."""
@@ -31,6 +33,9 @@ def changes_text(changes: Sequence[PackageChange], *, fold: int = FOLD) -> Itera
 
 def counted(changes: Sequence[PackageChange]) -> str:
     """Return how many packages moved and how far: ``2 added, 1 minor``."""
+    # Whoever has changes to count has loaded it; a plan without any does not.
+    from envsync.model.package_changes import CHANGE_CLASSES
+
     counts = Counter(change.change for change in changes)
     return ", ".join(f"{counts[kind]} {kind}" for kind in CHANGE_CLASSES if counts[kind])
 

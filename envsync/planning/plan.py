@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from envsync.model.canonical import Json, hash_json
-from envsync.model.package_changes import PackageChange
+
+if TYPE_CHECKING:
+    # It knows locks and specs, which a plan that changes nothing has no need of.
+    from envsync.model.package_changes import PackageChange
 
 State = Literal[
     "create",

@@ -6,9 +6,13 @@ that was there changes.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from envsync.model.canonical import Json
-from envsync.model.package_changes import PackageChange, PackageState
 from envsync.planning.plan import EnvironmentPlan, Plan
+
+if TYPE_CHECKING:
+    from envsync.model.package_changes import PackageChange, PackageState
 
 FORMAT_VERSION = "1.0"
 
