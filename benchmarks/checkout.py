@@ -40,10 +40,10 @@ class Checkout:
         """envsync's cache."""
         return Path(self.environment["ENVSYNC_CACHE_DIR"])
 
-    def settings(self, registry: str) -> None:
+    def settings(self, registry: str, platforms: Sequence[str] = ("linux-64",)) -> None:
         """Write envsync.yaml; *registry* is a host, '' is a folder in the repository."""
         line = f"registry: {registry}/bench\n" if registry else ""
-        self.git.write({"envsync.yaml": f"{line}platforms: [linux-64]\n"})
+        self.git.write({"envsync.yaml": f"{line}platforms: [{', '.join(platforms)}]\n"})
 
     def spec(
         self,

@@ -28,7 +28,6 @@ COPY linker.py packages.json /work/
 RUN /opt/installer/bin/python /work/linker.py /work/packages.json /opt/env /opt/env /tmp/packages \\
  && rm -r /tmp/packages
 """
-_COPY = "FROM {base}\nCOPY prefix /opt/env\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +57,20 @@ class DockerPeer:
         (folder / "Dockerfile").write_text(_RUN.format(base=installer))
         return self._build_and_push(folder, "run", cached=cached)
 
-    def copy_prefix(self, *, cached: bool) -> Usage:
-        """Build a Dockerfile that copies what was installed before, and push."""
-        folder = self._context("copy")
-        install_here(self.science, folder / "prefix")
-        (folder / "Dockerfile").write_text(_COPY.format(base=self.science.base))
-        return self._build_and_push(folder, "copy", cached=cached)
+    def pull(self, image: str) -> Usage:
+        """Pull an image; what the registry sent for it is measured as well."""
+        return self._with_engine(
+            lambda: observed(self.science.registry, lambda: self._docker("pull", image))
+        )
+
+    def identity(self, image: str) -> str:
+        """Return the id by which the engine knows an image, which outlives its names."""
+        return self.engine.docker("inspect", "--format={{.Id}}", image).strip()
+
+    def remove(self, *images: str) -> None:
+        """Make the engine forget images and the layers that no other image has."""
+        for image in images:
+            self._docker("rmi", "--force", image)
 
     def _context(self, name: str) -> Path:
         folder = self.science.place.folder / f"context-{name}"
@@ -116,12 +123,13 @@ def install_here(
     *,
     prefix: str = "/opt/env",
     only: Callable[[str], str] = str,
+    name: str = NAME,
 ) -> Usage:
     """Install the environment into a folder of this machine."""
     aside = science.place.folder / "peer"
     aside.mkdir(exist_ok=True)
     listed = aside / "packages.json"
-    listed.write_text(only(science.packages()), encoding="utf-8")
+    listed.write_text(only(science.packages(name=name)), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     linker = Path(sys.modules[link_packages.__module__].__file__ or "")
     words = [sys.executable, str(linker), str(listed), str(folder), prefix, str(aside / "cache")]

@@ -1,7 +1,8 @@
-"""The limit of a cold build: the same bytes read, decoded, hashed, compressed and uploaded.
+"""The limits: the bytes of a build, or of a copy, sent through no more than cannot be left out.
 
-A program of its own: ``limit.py packages.json host repository``. It links nothing and plans
-nothing; its layers are of no use to anybody.
+A program of its own. ``limit.py build packages.json host repository`` reads, decodes, hashes,
+compresses and uploads packages; it links nothing and plans nothing, and its layers are of no use to
+anybody. ``limit.py send folder host repository`` hashes and uploads the files of a folder.
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ from envsync.oci.gzip import MEMBER, member
 _CORES = len(os.sched_getaffinity(0))
 
 
-def main(packages: str, host: str, repository: str) -> None:
+def send(folder: str, host: str, repository: str) -> None:
+    """Upload every file, eight at a time, the largest first."""
+    paths = sorted(Path(folder).iterdir(), key=lambda path: -path.stat().st_size)
+    with ThreadPoolExecutor(8) as uploads:
+        tasks = [uploads.submit(_upload, host, repository, path.read_bytes()) for path in paths]
+        for task in tasks:
+            task.result()
+
+
+def build(packages: str, host: str, repository: str) -> None:
     """Send every package through all that cannot be left out."""
     listed = json.loads(Path(packages).read_bytes())
     paths = [Path(unquote(urlsplit(package["url"]).path)) for package in listed]
@@ -93,4 +103,4 @@ def _upload(host: str, repository: str, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    {"build": build, "send": send}[sys.argv[1]](*sys.argv[2:])

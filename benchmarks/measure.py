@@ -31,6 +31,8 @@ class Usage:
     """Lines in the registry's access log; None where no registry takes part."""
     stored: int | None = None
     """Bytes that the registry holds more than before."""
+    read: int | None = None
+    """Bytes that the registry sent in answer to GETs."""
 
     def times(self, factor: float) -> Usage:
         """Return the usage of *factor* such runs after one another."""
@@ -40,6 +42,7 @@ class Usage:
             cpu=self.cpu * factor,
             requests=None if self.requests is None else round(self.requests * factor),
             stored=None if self.stored is None else round(self.stored * factor),
+            read=None if self.read is None else round(self.read * factor),
         )
 
 
@@ -98,8 +101,13 @@ def observed(registry: Registry, run: Callable[[], Usage]) -> Usage:
     before = stored_bytes(registry)
     registry.forget()
     usage = run()
-    requests = len(registry.requests())
-    return replace(usage, requests=requests, stored=stored_bytes(registry) - before)
+    asked = registry.requests()
+    return replace(
+        usage,
+        requests=len(asked),
+        stored=stored_bytes(registry) - before,
+        read=sum(request.response_bytes for request in asked if request.method == "GET"),
+    )
 
 
 def stored_bytes(registry: Registry) -> int:
@@ -112,12 +120,14 @@ def together(*parts: Usage) -> Usage:
     """Return the usage of steps that were run after one another."""
     requests = [part.requests for part in parts if part.requests is not None]
     stored = [part.stored for part in parts if part.stored is not None]
+    read = [part.read for part in parts if part.read is not None]
     return Usage(
         wall=sum(part.wall for part in parts),
         cpu=sum(part.cpu for part in parts),
         memory=max(part.memory for part in parts),
         requests=sum(requests) if requests else None,
         stored=sum(stored) if stored else None,
+        read=sum(read) if read else None,
     )
 
 
@@ -137,10 +147,12 @@ def alternate(candidates: Sequence[Candidate], runs: int) -> tuple[Measured, ...
 def _median(usages: Sequence[Usage]) -> Usage:
     requests = [usage.requests for usage in usages if usage.requests is not None]
     stored = [usage.stored for usage in usages if usage.stored is not None]
+    read = [usage.read for usage in usages if usage.read is not None]
     return Usage(
         wall=median(usage.wall for usage in usages),
         cpu=median(usage.cpu for usage in usages),
         memory=round(median(usage.memory for usage in usages)),
         requests=round(median(requests)) if requests else None,
         stored=round(median(stored)) if stored else None,
+        read=round(median(read)) if read else None,
     )

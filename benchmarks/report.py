@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from benchmarks.measure import Measured, Usage
 
@@ -14,6 +14,7 @@ _HEADS = (
     "peak memory",
     "requests",
     "bytes stored",
+    "bytes read",
     "wall s",
 )
 
@@ -28,6 +29,11 @@ class Table:
     """What a reader must know to judge the numbers: what was scaled, left out, not to be had."""
     grid: tuple[tuple[str, ...], ...] = ()
     """Heads and rows of a table that is not about programs; it has no *rows* then."""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """Numbers by name that a verdict needs and no row has."""
+    bars: tuple[tuple[str, float], ...] = ()
+    """What the chart shows instead of seconds, in *unit*."""
+    unit: str = "s"
 
 
 def as_text(table: Table) -> str:
@@ -88,18 +94,22 @@ def _cells(table: Table) -> list[tuple[str, ...]]:
 
 def _numbers(usage: Usage, ours: Usage) -> Sequence[str]:
     return (
-        _ratio(usage.wall, ours.wall),
-        _ratio(usage.cpu, ours.cpu),
+        ratio(usage.wall, ours.wall),
+        ratio(usage.cpu, ours.cpu),
         size(usage.memory) if usage.memory else "",
         "" if usage.requests is None else f"{usage.requests:,}",
         "" if usage.stored is None else size(usage.stored),
+        "" if usage.read is None else size(usage.read),
         f"{usage.wall:.2f}",
     )
 
 
-def _ratio(value: float, ours: float) -> str:
-    ratio = value / ours if ours else 0.0
-    return f"{ratio:.0f} ×" if ratio >= 20 else f"{ratio:.2g} ×"
+def ratio(value: float, ours: float) -> str:
+    """Return how often *ours* goes into a value, for people; '' when it cannot be said."""
+    if not ours:
+        return ""
+    found = value / ours
+    return f"{found:.0f} ×" if found >= 20 else f"{found:.2g} ×"
 
 
 def size(count: int) -> str:

@@ -9,76 +9,69 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from pathlib import Path
 
-from benchmarks.checkout import Checkout, checkout
-from benchmarks.measure import Usage, observed, together
+from benchmarks.checkout import checkout
+from benchmarks.large import LARGE, large_channel
+from benchmarks.published import Published
 from envsync.adapters.conda_lock_file import parse_lock
+from envsync.model.lock import LockedPackage
 from tests.parts.baseimage import debian_base
-from tests.parts.channel import make_channel, test_channel
+from tests.parts.cache import cached, key_of, source_key
+from tests.parts.channel import test_channel, write_channel
 from tests.parts.madeup import made
-from tests.parts.package import File
+from tests.parts.package import File, write_package
 from tests.parts.process import tool
-from tests.parts.registry import Registry, run_registry
+from tests.parts.registry import run_registry
 
 NAME = "science"
 SIBLING = "sibling"
 _ASKED = (
     *("python 3.11.*", "numpy", "pandas", "scipy", "scikit-learn", "flask", "requests", "rich"),
     *("pyyaml", "tqdm", "pip", "setuptools", "packaging", "joblib", "prefixed", "activated"),
+    *LARGE,
 )
 PAYLOAD_BYTES = 5_000_000
-_VERSIONS = 24
+PART_BYTES = 200_000
+PARTS = ("part-a", "part-b", "part-c", "part-d", "part-e")
+"""Small packages that a sibling has in a version of its own, as it has the payload."""
+_VERSIONS = 40
 
 
 @dataclass(slots=True, kw_only=True)
-class Science:
+class Science(Published):
     """The environment in a repository, locked, beside a registry that has its base."""
 
-    place: Checkout
-    registry: Registry
     base: str
     """The base image's reference in the registry."""
     channels: Sequence[Path]
-    _pristine: Path
     _next: Iterator[int] = field(default_factory=lambda: count(1))
-
-    def keep(self) -> None:
-        """Take what the registry holds now for its beginning."""
-        self.registry.down()
-        shutil.rmtree(self._pristine, ignore_errors=True)
-        shutil.copytree(self.registry.data, self._pristine)
-        self.registry.up()
-
-    def reset(self) -> None:
-        """Bring the registry back to its beginning, and forget the records."""
-        self.registry.down()
-        shutil.rmtree(self.registry.data)
-        shutil.copytree(self._pristine, self.registry.data)
-        self.registry.up()
-        git = self.place.git
-        for tag in git.git("tag", "--list").split():
-            git.git("push", "--quiet", "origin", "--delete", tag)
-            git.git("tag", "--delete", tag)
+    _patches: Iterator[int] = field(default_factory=lambda: count(1))
 
     def change(self) -> int:
         """Ask for a version of the payload that nobody has had yet; return which."""
-        version = next(self._next)
-        asked = (*_ASKED, f"payload =={version}")
+        version = self._version()
+        asked = (*_ASKED, f"payload =={version}", *(f"{part} ==1" for part in PARTS))
         self.place.spec(NAME, self.channels, asked, image=self.base)
         return version
 
     def sibling(self) -> None:
-        """Ask for a second environment with a payload that nobody has had yet, and lock it."""
-        asked = (*(one for one in _ASKED if one != "tqdm"), f"payload =={next(self._next)}")
-        self.place.spec(SIBLING, self.channels, asked, image=self.base)
+        """Ask for a second environment with small packages and a payload that are new, and lock."""
+        version = self._version()
+        fresh = [f"{name} =={version}" for name in ("payload", *PARTS)]
+        self.place.spec(SIBLING, self.channels, (*_ASKED, *fresh), image=self.base)
         self.place.envsync("lock", SIBLING)
+
+    def _version(self) -> int:
+        version = next(self._next)
+        if version > _VERSIONS:
+            raise RuntimeError(f"the payload has {_VERSIONS} versions: ask for fewer runs")
+        return version
 
     def patch_base(self) -> None:
         """Move the base image's tag to another image with the same content."""
-        number = next(self._next)
+        number = next(self._patches)
         words = [tool("skopeo"), "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]
         layout = self.place.folder / "patched"
         shutil.rmtree(layout, ignore_errors=True)
@@ -90,12 +83,16 @@ class Science:
         target = f"docker://{self.base.partition('@')[0]}"
         subprocess.run([*words, f"oci:{layout}:latest", target], check=True, capture_output=True)
 
-    def packages(self, address: str = "", name: str = NAME) -> str:
-        """Return what is locked as the peers' installer wants it, from *address* if not on disk."""
+    def listed(self, name: str = NAME) -> Sequence[LockedPackage]:
+        """Return the packages that are locked for linux-64."""
         folder = f"locks/{name}"
         files = [self.place.root / folder / file for file in ("conda-lock.yml", "image.yaml")]
         lock = parse_lock(files[0].read_bytes(), files[1].read_bytes(), folder)
         assert lock is not None
+        return lock.packages["linux-64"]
+
+    def packages(self, address: str = "", name: str = NAME) -> str:
+        """Return what is locked as the peers' installer wants it, from *address* if not on disk."""
         document = [
             {
                 "name": package.name,
@@ -106,18 +103,9 @@ class Science:
                 "sha256": package.sha256,
                 "url": self._served(package.url, address),
             }
-            for package in lock.packages["linux-64"]
+            for package in self.listed(name)
         ]
         return json.dumps(document)
-
-    def ours(self, *commands: Sequence[str]) -> Usage:
-        """Run commands of envsync and return what they took together."""
-        usages = []
-        for command in commands:
-            if command[0] == "apply":
-                self.place.publishable("science")
-            usages.append(observed(self.registry, partial(self.place.envsync, *command)))
-        return together(*usages)
 
     def _served(self, url: str, address: str) -> str:
         for number, channel in enumerate(self.channels):
@@ -127,19 +115,25 @@ class Science:
 
 
 def payload_channel() -> Path:
-    """Return a channel of many versions of one package that does not compress."""
-    packages = []
-    for version in range(1, _VERSIONS + 1):
-        noise = hashlib.shake_128(f"payload {version}".encode()).digest(PAYLOAD_BYTES)
-        data = File(path="share/payload/data.bin", data=noise)
-        packages.append(made("payload", data, version=str(version)))
-    return make_channel("payload", packages)
+    """Return a channel of many versions of a few packages that do not compress."""
+    sizes = {"payload": PAYLOAD_BYTES, **dict.fromkeys(PARTS, PART_BYTES)}
+
+    def build(folder: Path) -> None:
+        for name, size in sizes.items():
+            for version in range(1, _VERSIONS + 1):
+                noise = hashlib.shake_128(f"{name} {version}".encode()).digest(size)
+                data = File(path=f"share/{name}/data.bin", data=noise)
+                write_package(made(name, data, version=str(version)), folder)
+        write_channel(folder, [])
+
+    key = key_of([source_key("package.py", "madeup.py"), repr(sizes), str(_VERSIONS)])
+    return cached("channels", f"payload-{key}", build)
 
 
 @contextmanager
 def science() -> Iterator[Science]:
     """Make the repository and the registry, and lock the environment."""
-    channels = [test_channel("full"), payload_channel()]
+    channels = [test_channel("full"), large_channel(), payload_channel()]
     with run_registry() as registry, checkout() as place:
         place.settings(registry.host)
         found = Science(
@@ -147,7 +141,6 @@ def science() -> Iterator[Science]:
             registry=registry,
             base=debian_base().push(registry),
             channels=channels,
-            _pristine=place.folder / "pristine",
         )
         found.change()
         place.envsync("lock")
