@@ -1,4 +1,4 @@
-"""Bytes of an update over three years of real locks: how packages are put into layers."""
+"""P10: bytes of an update over three years of real locks: how packages are put into layers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.report import Table
+from benchmarks.report import Bar, Table
 from envsync.model.grouping import group
 from tests.parts.realdata import shared_data
 
 BUDGET = 100
 """Layers that packages may take."""
 SMALL = "base-notebook"
+BOUND = "a layer a package, however many"
 
 Lock = Mapping[str, tuple[str, str, tuple[str, ...]]]
 """Package to its file name, sha256 and the names that it depends on."""
@@ -40,13 +41,26 @@ def measure(runs: int, size: int) -> Sequence[Table]:
         "one layer": lambda lock, sizes: [list(lock)],
         "by popularity of dependencies": _by_popularity,
         "topological order": _topological,
-        "a layer a package, however many": lambda lock, sizes: [[name] for name in lock],
+        BOUND: lambda lock, sizes: [[name] for name in lock],
     }
     rows: list[tuple[str, ...]] = []
+    facts: dict[str, float] = {}
+    bars: list[Bar] = []
     for image, series in sorted(document["series"].items()):
         locks = _locks(series)
         sizes = {name: int(known.get(name, typical)) for lock in locks for name in lock}
-        shares = [f"{_share(locks, sizes, way):.1%}" for way in ways.values()]
+        found = {name: _share(locks, sizes, way) for name, way in ways.items()}
+        kind = "small" if image == SMALL else "large"
+        facts[kind] = max(facts.get(kind, 0), found["envsync"])
+        bars += [
+            Bar(
+                label=f"{image}: {name}",
+                value=share * 100,
+                kind={"envsync": "ours", BOUND: "limit"}.get(name, "peer"),  # type: ignore[arg-type]
+            )
+            for name, share in found.items()
+        ]
+        shares = [f"{share:.1%}" for share in found.values()]
         count = f"{min(map(len, locks))}–{max(map(len, locks))}"
         rows.append((f"{image} ({len(locks) - 1} updates)", count, *shares))
     missing = len({n for s in document["series"].values() for e in s for n in e["set"]} - {*known})
@@ -55,6 +69,9 @@ def measure(runs: int, size: int) -> Sequence[Table]:
             title="Bytes of an update, of the image",
             rows=(),
             grid=(("image", "packages", *ways), *rows),
+            facts=facts,
+            bars=tuple(bars),
+            unit="%",
             remarks=(
                 (
                     "The mean over all updates in the public history of four images; at most "

@@ -17,9 +17,7 @@ RUNS = 3
 """At most: a run of all that are compared takes more than a minute."""
 
 
-def measure(
-    wanted: Collection[str], runs: int, size: int
-) -> Iterator[tuple[str, Sequence[Table]]]:
+def measure(wanted: Collection[str], runs: int, size: int) -> Iterator[tuple[str, Sequence[Table]]]:
     """Yield the tables of the wanted ones of P5, P6, P7, P8, P9 and P14."""
     few = min(runs, RUNS)
     with peers() as (work, docker):

@@ -1,27 +1,30 @@
-"""Locking: one environment, many in one run, and checking that locks still hold."""
+"""P2, P3, P4: locking one environment, many in one run, checking that locks still hold."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, combinations, islice
 from pathlib import Path
 
 from benchmarks.checkout import ENVSYNC, Checkout, checkout
 from benchmarks.measure import Candidate, Usage, alternate, timed
 from benchmarks.report import Table
+from benchmarks.standin import instant_solver
 from tests.parts.realdata import repodata_channel
 
 ONE = ("python 3.11.*", "numpy", "pandas", "scikit-learn", "requests", "flask")
 _SOME = ("click", "flask", "jinja2", "matplotlib", "numpy", "pandas", "pyyaml", "requests", "rich")
 MANY, CHECKED, SAMPLE = 50, 100, 5
+LONG = 3
+"""Runs of what takes long."""
 _SOLVERS = ("conda", "mamba", "micromamba")
 
 
-def measure(runs: int, size: int) -> Sequence[Table]:
-    """Measure on 25,000 real conda-forge records."""
+def measure(wanted: Collection[str], runs: int, size: int) -> Iterator[tuple[str, Sequence[Table]]]:
+    """Yield the tables of the wanted ones of P2, P3 and P4, on 25,000 real conda-forge records."""
     channel = repodata_channel()
     with checkout() as place:
         place.settings("")
@@ -30,7 +33,12 @@ def measure(runs: int, size: int) -> Sequence[Table]:
         for number, chosen in enumerate(islice(choices, CHECKED)):
             place.spec(f"many-{number:02d}", [channel], ("python 3.11.*", *chosen))
         place.envsync("lock")
-        return [_one(place, channel, runs), _many(place, runs), _check(place, runs)]
+        if "P2" in wanted:
+            yield "P2", [_one(place, channel, runs)]
+        if "P3" in wanted:
+            yield "P3", [_many(place, min(runs, LONG))]
+        if "P4" in wanted:
+            yield "P4", [_check(place, runs)]
 
 
 def _one(place: Checkout, channel: Path, runs: int) -> Table:
@@ -42,15 +50,17 @@ def _one(place: Checkout, channel: Path, runs: int) -> Table:
             run=lambda: place.envsync(*command.split()[1:]),
         ),
         _in_process(place, channel),
+        instant_solver(place, "one"),
     ]
     remarks = [f"Asked for: {', '.join(ONE)}; 25,000 real records, which were read before."]
     for solver in _SOLVERS:
         if shutil.which(solver):
             candidates.append(_conda_lock(place, solver))
-    if len(candidates) == 2:
+    if len(candidates) == 3:
         remarks.append(
             f"conda-lock drives {', '.join(_SOLVERS[:-1])} or {_SOLVERS[-1]}; none of them is on"
-            " this machine, so that there is no peer."
+            " this machine, nor in the package indexes that it reaches. What is left of the peer"
+            " is conda-lock itself, with an answer instead of a solver."
         )
     rows = alternate(candidates, runs)
     return Table(title="Lock one environment", rows=rows, remarks=tuple(remarks))

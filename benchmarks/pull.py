@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.build import DOCKER
 from benchmarks.engine import DockerPeer
 from benchmarks.measure import Candidate, Usage, alternate
-from benchmarks.report import Table
+from benchmarks.report import Bar, Table
 from benchmarks.science import NAME, Science
 from tests.parts.process import tool
 
@@ -60,10 +60,15 @@ def update(work: Science, docker: DockerPeer, runs: int) -> Table:
     return Table(
         title="docker pull of an update of one package",
         rows=rows,
-        remarks=(
-            "Bytes read are what the registry's access log says that it sent.",
+        remarks=("Bytes read are what the registry's access log says that it sent.",),
+        bars=tuple(
+            Bar(
+                label=row.candidate.name,
+                value=(row.usage.read or 0) / 1e6,
+                kind="peer" if number else "ours",
+            )
+            for number, row in enumerate(rows)
         ),
-        bars=tuple((row.candidate.name, (row.usage.read or 0) / 1e6) for row in rows),
         unit="MB",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from benchmarks.measure import Measured, Usage
 
@@ -20,6 +21,15 @@ _HEADS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """One bar of a chart."""
+
+    label: str
+    value: float
+    kind: Literal["peer", "limit", "ours"] = "peer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """One comparison; the first row is ours, and what the others are divided by."""
 
@@ -31,9 +41,21 @@ class Table:
     """Heads and rows of a table that is not about programs; it has no *rows* then."""
     facts: Mapping[str, float] = field(default_factory=dict)
     """Numbers by name that a verdict needs and no row has."""
-    bars: tuple[tuple[str, float], ...] = ()
+    bars: tuple[Bar, ...] = ()
     """What the chart shows instead of seconds, in *unit*."""
     unit: str = "s"
+
+
+def bars_of(table: Table) -> tuple[Bar, ...]:
+    """Return what the chart of a table shows: wall seconds, unless it says otherwise."""
+    return table.bars or tuple(
+        Bar(
+            label=row.candidate.name,
+            value=row.usage.wall,
+            kind=row.candidate.rank if number else "ours",
+        )
+        for number, row in enumerate(table.rows)
+    )
 
 
 def as_text(table: Table) -> str:
