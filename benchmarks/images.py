@@ -31,8 +31,8 @@ def measure(wanted: Collection[str], runs: int, size: int) -> Iterator[tuple[str
         # The base is patched last: the others stand on the first one.
         steps: Mapping[str, Callable[[], Table]] = {
             "P6": partial(change.one_package, work, docker, few),
-            "P7": partial(again.sibling, work, docker, few),
             "P14": partial(pull.update, work, docker, few),
+            "P7": partial(again.sibling, work, docker, few),
             "P9": partial(again.restore, work, few),
             "P8": partial(again.rebase, work, docker, few),
         }

@@ -13,22 +13,18 @@ from tests.parts.channel import write_channel
 from tests.parts.package import write_package
 from tests.parts.wheels import Wheel, fetch, repack
 
-LARGE = (
-    *("pyarrow", "polars", "matplotlib", "opencv-python-headless", "numba", "botocore"),
-    *("plotly", "duckdb", "xgboost-cpu"),
-)
+LARGE = ("pyarrow", "polars", "matplotlib", "numba", "plotly")
 """What an environment asks for; the rest of the channel is what these need."""
 
 # Released before the summer of 2024, so that they agree with the numpy of the test channel.
 _PURE = """
-    botocore 1.34.100 2024-05-07 | cycler 0.12.1 2023-10-07 | jmespath 1.0.1 2022-06-17
-    plotly 5.22.0 2024-05-01 | pyparsing 3.1.2 2024-03-06 | tenacity 8.3.0 2024-05-07
+    cycler 0.12.1 2023-10-07 | plotly 5.22.0 2024-05-01 | pyparsing 3.1.2 2024-03-06
+    tenacity 8.3.0 2024-05-07
 """
 _COMPILED = """
-    contourpy 1.2.1 2024-04-02 | duckdb 0.10.3 2024-05-22 | fonttools 4.51.0 2024-04-05
-    kiwisolver 1.4.5 2023-08-24 | llvmlite 0.42.0 2024-01-31 | matplotlib 3.8.4 2024-04-04
-    numba 0.59.1 2024-03-18 | opencv-python-headless 4.9.0.80 2023-12-31 | pillow 10.3.0 2024-04-01
-    polars 0.20.31 2024-06-01 | pyarrow 16.1.0 2024-05-14 | xgboost-cpu 2.1.3 2024-11-26
+    contourpy 1.2.1 2024-04-02 | fonttools 4.51.0 2024-04-05 | kiwisolver 1.4.5 2023-08-24
+    llvmlite 0.42.0 2024-01-31 | matplotlib 3.8.4 2024-04-04 | numba 0.59.1 2024-03-18
+    pillow 10.3.0 2024-04-01 | polars 0.20.31 2024-06-01 | pyarrow 16.1.0 2024-05-14
 """
 _RECIPE = ("channel.py", "package.py", "wheels.py")
 

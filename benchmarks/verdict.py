@@ -192,7 +192,7 @@ def _share(name: str, words: str) -> Callable[[Table], str]:
 
     def reason(table: Table) -> str:
         part, ours = _find([table], name), table.rows[0].usage
-        return f"{words}: {part.wall:.1f} of {ours.wall:.1f} s" if part else ""
+        return f"{words}: {part.wall:.2f} of {ours.wall:.2f} s" if part else ""
 
     return reason
 

@@ -94,7 +94,7 @@ def test_a_target_is_reached_only_if_every_one_of_its_numbers_holds() -> None:
     )
     bad = judge("P5", [_table(*rows, _row(build.DOCKER, 59.0))], 0)
     assert bad.verdict == (
-        "missed: 5.9 × Dockerfile with installer. The limit takes: 8.0 of 10.0 s"
+        "missed: 5.9 × Dockerfile with installer. The limit takes: 8.00 of 10.00 s"
     )
 
 
