@@ -7,7 +7,9 @@ from xml.sax.saxutils import escape
 
 from benchmarks.report import Bar
 
-_WIDTH, _LABELS, _ROW, _BAR, _TOP, _NUMBERS = 820, 300, 26, 16, 40, 110
+_BARS, _ROW, _BAR, _TOP, _NUMBERS = 420, 26, 16, 40, 110
+_LETTER = 7.4
+"""More than the mean width of a letter, so that no label is cut off."""
 _STYLE = """\
 text{font:13px system-ui,sans-serif;fill:#1f2328}
 .title{font-weight:600}
@@ -20,9 +22,11 @@ text{fill:#e6edf3}
 
 def draw(title: str, bars: Sequence[Bar], unit: str) -> str:
     """Return the chart; lengths are linear and begin at zero."""
-    height = _TOP + _ROW * len(bars) + 8
+    labels = round(_LETTER * max((len(bar.label) for bar in bars), default=0)) + 16
+    width, height = labels + _BARS + _NUMBERS, _TOP + _ROW * len(bars) + 8
+    width = max(width, round(_LETTER * (len(title) + len(unit) + 4)) + 16)
     most = max((bar.value for bar in bars), default=0.0) or 1.0
-    box = f'width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}"'
+    box = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img">',
         f"<title>{escape(title)}</title>",
@@ -32,14 +36,14 @@ def draw(title: str, bars: Sequence[Bar], unit: str) -> str:
     for number, bar in enumerate(bars):
         top = _TOP + _ROW * number
         # A bar too short to be seen would look like one that is missing.
-        length = max(1.0, bar.value / most * (_WIDTH - _LABELS - _NUMBERS))
+        length = max(1.0, bar.value / most * _BARS)
         line = top + _BAR - 3
-        place = f'x="{_LABELS}" y="{top}" width="{length:.1f}" height="{_BAR}"'
+        place = f'x="{labels}" y="{top}" width="{length:.1f}" height="{_BAR}"'
         value = f"{_number(bar.value)} {escape(unit)}"
         lines += [
-            f'<text x="{_LABELS - 8}" y="{line}" text-anchor="end">{escape(bar.label)}</text>',
+            f'<text x="{labels - 8}" y="{line}" text-anchor="end">{escape(bar.label)}</text>',
             f'<rect class="{bar.kind}" {place} rx="2"/>',
-            f'<text x="{_LABELS + length + 6:.1f}" y="{line}">{value}</text>',
+            f'<text x="{labels + length + 6:.1f}" y="{line}">{value}</text>',
         ]
     return "\n".join([*lines, "</svg>\n"])
 

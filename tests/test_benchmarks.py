@@ -231,6 +231,14 @@ def test_a_chart_is_xml_with_a_bar_for_every_row_and_lengths_in_proportion() -> 
     assert {"a < b", "2.00 s", "4.00 s"} <= {*texts}
 
 
+def test_a_chart_has_room_for_its_longest_label() -> None:
+    label = "a layer a package, however many there are of them"
+    chart = ET.fromstring(draw("Room", [Bar(label=label, value=1.0)], "s"))
+    (rect,) = chart.findall("{http://www.w3.org/2000/svg}rect")
+    assert float(rect.attrib["x"]) > 7 * len(label)
+    assert float(chart.attrib["width"]) > float(rect.attrib["x"]) + float(rect.attrib["width"])
+
+
 def test_a_chart_of_nothing_is_still_a_chart() -> None:
     assert ET.fromstring(draw("Nothing", [], "s")).tag.endswith("svg")
     assert "0.00 MB" in draw("Zero", [Bar(label="zero", value=0.0)], "MB")
