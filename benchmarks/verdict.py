@@ -36,7 +36,7 @@ def judge(row: str, tables: Sequence[Table], environments: int) -> Verdict:
     lacking = [figure.text for figure in figures if figure.holds is None]
     if missed:
         why = _REASONS[row](tables[0]) if row in _REASONS else ""
-        verdict = f"missed: {'; '.join(missed)}" + (f". {why}" if why else "")
+        verdict = f"missed: {'; '.join([*missed, *lacking])}" + (f". {why}" if why else "")
     elif lacking:
         verdict = f"no verdict: {'; '.join(lacking)}"
     else:

@@ -113,7 +113,10 @@ def test_a_plan_of_fewer_environments_is_no_proof_for_a_thousand() -> None:
         _row("skopeo", 150.0),
         _row("curl", 0.8, rank="limit"),
     ]
-    assert judge("P1", [_table(*rows)], 200).verdict == "no verdict: 200 environments, not 1,000"
+    few = "200 environments, not 1,000"
+    assert judge("P1", [_table(*rows)], 200).verdict == f"no verdict: {few}"
+    slow = [rows[0], _row("skopeo", 90.0), rows[2]]
+    assert judge("P1", [_table(*slow)], 200).verdict.startswith(f"missed: 90 × skopeo; {few}")
     rows[0] = _row("envsync plan", 1.0, requests=2000)
     assert judge("P1", [_table(*rows)], 1000).verdict == "reached"
     rows[0] = _row("envsync plan", 1.0, requests=2500)
