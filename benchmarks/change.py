@@ -30,8 +30,9 @@ def one_package(work: Science, docker: DockerPeer, runs: int) -> Table:
         return idle()
 
     def empty() -> Usage:
-        work.place.forget()
-        return ours()
+        # What is warm for the others stays warm.
+        with work.place.empty_machine():
+            return ours()
 
     def locked() -> None:
         work.change()

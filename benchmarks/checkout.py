@@ -75,6 +75,19 @@ class Checkout:
             [*ENVSYNC, *arguments], environment=self.environment, folder=self.root, codes=codes
         )
 
+    @contextmanager
+    def empty_machine(self) -> Iterator[None]:
+        """Run the block with an empty cache, and bring the one from before back after it."""
+        aside = self.folder / "cache-aside"
+        if self.cache.exists():
+            self.cache.rename(aside)
+        try:
+            yield
+        finally:
+            self.forget()
+            if aside.exists():
+                aside.rename(self.cache)
+
     def forget(self, *names: str) -> None:
         """Remove folders of envsync's cache; without names the whole of it."""
         for folder in [self.cache / name for name in names] or [self.cache]:

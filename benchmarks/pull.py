@@ -60,7 +60,13 @@ def update(work: Science, docker: DockerPeer, runs: int) -> Table:
     return Table(
         title="docker pull of an update of one package",
         rows=rows,
-        remarks=("Bytes read are what the registry's access log says that it sent.",),
+        remarks=(
+            "Bytes read are what the registry's access log says that it sent.",
+            (
+                "The engine reads again what lies above the layer that changed, the same or not;"
+                " so the large layers of an image lie below the small ones."
+            ),
+        ),
         bars=tuple(
             Bar(
                 label=row.candidate.name,

@@ -13,6 +13,7 @@ import pytest
 from benchmarks import again, build, page, standin
 from benchmarks.__main__ import main, modules
 from benchmarks.chart import draw
+from benchmarks.checkout import checkout
 from benchmarks.measure import Candidate, Measured, Usage, observed
 from benchmarks.naive import put_on_top
 from benchmarks.report import Bar, Table, as_markdown, as_text, bars_of
@@ -70,6 +71,17 @@ def test_what_a_registry_sends_is_counted_from_its_own_log() -> None:
         usage = observed(registry, ask)
     assert (usage.requests, usage.stored) == (1, 0)
     assert usage.read == len('{"repositories":[]}\n')
+
+
+def test_an_empty_machine_leaves_the_cache_as_it_was() -> None:
+    with checkout() as place:
+        place.cache.mkdir(parents=True)
+        (place.cache / "warm").write_text("kept")
+        with place.empty_machine():
+            assert not place.cache.exists()
+            place.cache.mkdir(parents=True)
+            (place.cache / "cold").write_text("gone")
+        assert [path.name for path in place.cache.iterdir()] == ["warm"]
 
 
 def test_the_rows_are_p1_to_p14_and_each_has_a_module_that_measures() -> None:
