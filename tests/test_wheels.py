@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import csv
 import hashlib
@@ -87,7 +86,7 @@ def stage(
     package: LockedPackage, folder: Path, platform: str = "linux-64", staging: str = "staged"
 ) -> tuple[Entry, ...]:
     store = WheelStore(folder / "archives")
-    asyncio.run(store.fetch([package]))
+    store.fetch([package])
     (folder / staging).mkdir(parents=True)
     _, found = store.contents(package, PYTHON, platform, frozenset(), folder / staging)
     return (*found.head, *found.body)

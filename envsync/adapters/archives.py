@@ -6,13 +6,13 @@ and renamed, so that several processes can share the folder.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -22,8 +22,8 @@ from envsync.model.channels import strip_credentials
 from envsync.model.lock import LockedPackage
 from envsync.model.own_wheels import path_in_repository
 
-Download = Callable[[str, Path], Awaitable[None]]
-"""Writes what is at a URL into a file; OSError or RuntimeError when it cannot."""
+Download = Callable[[str, Path], None]
+"""Writes what is at a URL into a file, from any thread; OSError or RuntimeError when it cannot."""
 
 _AT_ONCE = 8
 _SUFFIXES = (".conda", ".tar.bz2", ".whl")
@@ -44,19 +44,18 @@ class Archives:
         self._verified = set[str]()
         """Hashes of archives that this process has read and found right."""
 
-    async def fetch(self, packages: Sequence[LockedPackage]) -> None:
+    def fetch(self, packages: Sequence[LockedPackage]) -> None:
         """Fetch the archives that are not on this machine; see `verified`."""
-        turn = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(package: LockedPackage) -> None:
-            async with turn:
-                await self._fetch(package)
-
-        # All are tried, so that which failure is told does not depend on which was quicker.
-        results = await asyncio.gather(*map(one, packages), return_exceptions=True)
-        for result in results:
-            if result is not None:
-                raise result
+        pool = ThreadPoolExecutor(_AT_ONCE, "fetch")
+        try:
+            tasks = [pool.submit(self._fetch, package) for package in packages]
+            wait(tasks)
+        finally:
+            # What has not begun when the process is to end never does.
+            pool.shutdown(wait=False, cancel_futures=True)
+        # All were tried, so that which failure is told does not depend on which was quicker.
+        for task in tasks:
+            task.result()
 
     def verified(self, package: LockedPackage) -> Path:
         """Return a fetched archive after its bytes were compared with the lock's sha256.
@@ -98,15 +97,15 @@ class Archives:
                 return path
         return None
 
-    async def _fetch(self, package: LockedPackage) -> None:
+    def _fetch(self, package: LockedPackage) -> None:
         _suffix(package)
         url = package.url.partition("#")[0]
         if path_in_repository(package.url):
-            await asyncio.to_thread(self._kept, package)
+            self._kept(package)
         elif url.startswith("file://"):
-            await asyncio.to_thread(self.verified, package)
+            self.verified(package)
         elif not (target := self._here(package)).exists():
-            await self._fetch_into(target, url, package)
+            self._fetch_into(target, url, package)
             self._verified.add(package.sha256)
 
     def keep(self, content: bytes, suffix: str) -> None:
@@ -143,15 +142,15 @@ class Archives:
     def _target(self, sha256: str, suffix: str) -> Path:
         return self._folder / sha256[:2] / f"{sha256}{suffix}"
 
-    async def _fetch_into(self, target: Path, url: str, package: LockedPackage) -> None:
+    def _fetch_into(self, target: Path, url: str, package: LockedPackage) -> None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
             os.close(handle)
             aside = Path(name)
             try:
-                await self._download(url, aside)
-                await asyncio.to_thread(_verify, aside, package)
+                self._download(url, aside)
+                _verify(aside, package)
                 aside.replace(target)
             finally:
                 aside.unlink(missing_ok=True)

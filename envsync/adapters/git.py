@@ -7,16 +7,14 @@ objects that are not here yet are fetched into an object folder in envsync's cac
 
 from __future__ import annotations
 
+import os
 import re
-import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import git as gitpython
-
 from envsync.adapters.commit_tree import WHOLE, CommitTree
+from envsync.adapters.git_program import GitProgram, Ran
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
 from envsync.model.canonical import sha256_hex
 from envsync.model.reading import Present, Reading, Unknown
@@ -28,12 +26,6 @@ REFS = f"refs/tags/{TAG_PREFIX}"
 TAGGER = "envsync <envsync@localhost>"
 """Constant, so that whoever makes a version first makes the tag object everyone would make."""
 
-_QUIET = {
-    # Never write the index as a side effect of reading, never wait for a password at a prompt.
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    "LC_ALL": "C",
-}
 _REFUSED = re.compile(
     r"authentication failed|could not read (username|password)|permission denied|access denied"
     r"|HTTP 40[13]|returned error: 40[13]|not authorized|protected|hook declined|GH00\d",
@@ -47,24 +39,15 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS.sub(r"\1", text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """What one git command did."""
-
-    code: int
-    out: bytes
-    err: str
-
-
 class GitRepository:
     """A git repository on disk; implements `envsync.ports.git.GitWriter`."""
 
     def __init__(self, root: Path, *, remote: str, cache: Path) -> None:
         """Open the repository whose working folder is *root*; *remote* need not exist."""
         self._root = root
-        self._git = gitpython.Git(root)
+        self._git = GitProgram(root)
+        self._run = self._git.run
         self._wanted_remote = remote
-        self._lock = threading.Lock()
         self._objects = cache / "git" / sha256_hex(str(root.resolve()).encode())[:16]
         self._remote: str | None = None
         # What a commit's id names never changes, and each question to git is a process.
@@ -126,7 +109,7 @@ class GitRepository:
         tree = CommitTree(
             commit.id,
             list_folder=lambda path: self._list_tree(commit.id, path),
-            read_blob=self._read_blob,
+            read_blob=self._git.read,
         )
         return self._trees.setdefault(commit.id, tree)
 
@@ -278,11 +261,6 @@ class GitRepository:
         below = [] if path == WHOLE else ["--", path]
         return self._must("ls-tree", "-r", "-t", "-z", "--full-tree", commit, *below).out
 
-    def _read_blob(self, oid: str) -> bytes:
-        with self._lock:  # one git cat-file process serves all threads, one question at a time
-            data: bytes = self._git.get_object_data(oid)[3]
-        return data
-
     def _cached_objects(self) -> Mapping[str, str]:
         if not self._places:
             self._objects.mkdir(parents=True, exist_ok=True)
@@ -310,23 +288,6 @@ class GitRepository:
                 detail=without_credentials(ran.err.strip()),
             )
         return ran
-
-    def _run(
-        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
-    ) -> Ran:
-        with tempfile.TemporaryFile() as given:
-            given.write(stdin)
-            given.seek(0)
-            code, out, err = self._git.execute(
-                ["git", *arguments],
-                istream=given,
-                with_extended_output=True,
-                with_exceptions=False,
-                stdout_as_string=False,
-                strip_newline_in_stdout=False,
-                env={**_QUIET, **(environment or {})},
-            )
-        return Ran(code=int(code), out=bytes(out), err=str(err))
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,14 +324,12 @@ def _parse_tag_object(ref: str, annotated: bool, body: bytes) -> _Tag:
 
 def find_root(folder: Path) -> Path | None:
     """Return the top of the git working folder that *folder* lies in, or None."""
-    code, out, _ = gitpython.Git(folder).execute(
-        ["git", "rev-parse", "--show-toplevel"],
-        with_extended_output=True,
-        with_exceptions=False,
-    )
-    return Path(str(out)) if code == 0 else None
+    ran = GitProgram(folder).run("rev-parse", "--show-toplevel")
+    return Path(os.fsdecode(ran.out.removesuffix(b"\n"))) if ran.code == 0 else None
 
 
 def create(folder: Path) -> None:
     """Make *folder* a git repository with the branch ``main``."""
+    import git as gitpython  # takes longer to load than to do it
+
     gitpython.Repo.init(folder, initial_branch="main").close()

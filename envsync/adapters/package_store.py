@@ -6,21 +6,24 @@ nothing but the package and the interpreter that its files are for.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from envsync.adapters.archives import Archives
 from envsync.adapters.conda_archive import BROKEN, decode, described, read_description
 from envsync.adapters.conda_entries import conda_contents
 from envsync.adapters.package_info import broken, check_placed, package_info
-from envsync.adapters.wheels import WheelStore
 from envsync.errors import EnvsyncError, PolicyRefused
 from envsync.model.lock import LockedPackage
 from envsync.oci.inventory import Inventory, Python
 from envsync.oci.segment import Contents
+
+if TYPE_CHECKING:
+    from envsync.adapters.wheels import WheelStore
 
 
 class ArchiveStore:
@@ -40,8 +43,14 @@ class ArchiveStore:
     ) -> None:
         self._cache = cache
         self._allowed = frozenset(allow_link_scripts)
-        self._wheels = WheelStore(cache / "archives")
         self._archives = Archives(cache / "archives", _download, others)
+
+    @cached_property
+    def _wheels(self) -> WheelStore:
+        # Loaded for the first wheel: most environments have none.
+        from envsync.adapters.wheels import WheelStore
+
+        return WheelStore(self._cache / "archives")
 
     def keep(self, wheel: bytes) -> None:
         """Take in a wheel of the repository; see the port."""
@@ -51,9 +60,9 @@ class ArchiveStore:
         """Fetch what is not on this machine; see the port."""
         away = [package for package in packages if not self.is_here(package)]
         if conda := [package for package in away if package.manager == "conda"]:
-            asyncio.run(self._archives.fetch(conda))
+            self._archives.fetch(conda)
         if wheels := [package for package in away if package.manager == "pip"]:
-            asyncio.run(self._wheels.fetch(wheels))
+            self._wheels.fetch(wheels)
 
     def inventory(self, package: LockedPackage, python: Python | None) -> Inventory | None:
         """Read a fetched package's own description; see the port."""
@@ -124,10 +133,12 @@ class ArchiveStore:
         return linking_order(inventories)
 
 
-async def _download(url: str, path: Path) -> None:
+def _download(url: str, path: Path) -> None:
     # Loaded here, because most builds find every archive on this machine.
+    import asyncio
+
     from rattler.package_streaming import download_to_path
 
     from envsync.adapters.rattler_client import open_client
 
-    await download_to_path(open_client(), url, path)
+    asyncio.run(download_to_path(open_client(), url, path))

@@ -57,26 +57,24 @@ class WheelStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def fetch(self, wheels: Sequence[LockedPackage]) -> None:
+    def fetch(self, wheels: Sequence[LockedPackage]) -> None:
         """Fetch the wheels that are not on this machine."""
         import httpx  # most builds find every wheel on this machine
 
         plain = {"Accept-Encoding": "identity"}
-        async with httpx.AsyncClient(
-            follow_redirects=True, timeout=_TIMEOUT, headers=plain
-        ) as client:
+        with httpx.Client(follow_redirects=True, timeout=_TIMEOUT, headers=plain) as client:
 
-            async def download(url: str, path: Path) -> None:
+            def download(url: str, path: Path) -> None:
                 try:
-                    async with client.stream("GET", url) as response:
+                    with client.stream("GET", url) as response:
                         response.raise_for_status()
                         with path.open("wb") as out:
-                            async for chunk in response.aiter_raw():
+                            for chunk in response.iter_raw():
                                 out.write(chunk)
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
                     raise OSError(str(error) or type(error).__name__) from error
 
-            await Archives(self._folder, download).fetch(wheels)
+            Archives(self._folder, download).fetch(wheels)
 
     def contents(
         self,
@@ -115,7 +113,7 @@ class WheelStore:
         Archives(self._folder, _nowhere).keep(wheel, ".whl")
 
 
-async def _nowhere(url: str, _: Path) -> None:
+def _nowhere(url: str, _: Path) -> None:
     raise OSError(f"{url} is not fetched")
 
 
