@@ -12,7 +12,7 @@ import pytest
 from envsync.adapters.oci_layout import LayoutRegistry
 from envsync.model.lock import LockedPackage
 from envsync.oci.codec import GZIP
-from envsync.operations.build_job import _compare
+from envsync.operations.carry_out import _compare
 from envsync.operations.prior import Prior, read_prior
 from envsync.ports.builder import BuiltImage
 from tests.images import REPOSITORY, build_into, lock_of

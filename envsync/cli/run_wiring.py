@@ -68,7 +68,8 @@ def anonymous_parts(session: Session, config: Config, progress: Progress) -> Ano
     from envsync.adapters.node_turns import NodeTurns
     from envsync.adapters.worktree import WorkTree
     from envsync.client.build_parts import plant
-    from envsync.operations.build_job import carry_out
+    from envsync.operations.carry_out import carry_out
+    from envsync.operations.publish import Uploads
 
     cache = session.cache_folder()
     folder = cache / "anonymous"
@@ -85,7 +86,7 @@ def anonymous_parts(session: Session, config: Config, progress: Progress) -> Ano
     registry = anonymous_registry(session)
 
     def build(job: BuildJob) -> str:
-        return carry_out(job, plant(session, config, registry, progress))
+        return carry_out(job, plant(session, config, registry, progress, Uploads(registry)))
 
     return AnonymousParts(
         rules=LockRules(

@@ -11,7 +11,7 @@ from envsync.adapters.package_store import ArchiveStore
 from envsync.client.cache_settings import cache_limit, package_folders
 from envsync.client.parts import Parts
 from envsync.model.config import Config
-from envsync.operations.build_job import Plant
+from envsync.operations.carry_out import Plant
 from envsync.operations.make_layers import Bench
 from envsync.operations.press import Press
 from envsync.operations.publish import Uploads
@@ -24,6 +24,7 @@ def plant(
     config: Config,
     registry: RegistryWriter,
     progress: Progress,
+    uploads: Uploads,
     *,
     verify_layers: bool = False,
 ) -> Plant:
@@ -54,7 +55,7 @@ def plant(
         source=parts.source,
         bench=Bench(store=store, press=press),
         workspace=lambda: BuildFolder(cache / "build"),
-        uploads=Uploads(registry),
+        uploads=uploads,
         progress=progress,
         verify_layers=verify_layers,
     )

@@ -22,8 +22,9 @@ from envsync.client.build_parts import plant
 from envsync.client.parts import Parts
 from envsync.errors import Conflict, InvalidInput, Unavailable
 from envsync.model.config import Config
-from envsync.operations.build_job import BuildJob, Plant, carry_out
-from envsync.operations.publish import verify
+from envsync.operations.build_job import BuildJob
+from envsync.operations.carry_out import Plant, carry_out
+from envsync.operations.publish import Uploads, verify
 from envsync.ports.progress import Made, Progress, Sent
 from envsync.ports.registry import RegistryReader
 
@@ -104,7 +105,7 @@ class _Here:
             if key not in self._plants:
                 parts = Parts(folder=Path(site.root or "."), environ=environ)
                 registry, _ = parts.registry(site.config)
-                self._plants[key] = plant(parts, site.config, registry, Heard())
+                self._plants[key] = plant(parts, site.config, registry, Heard(), Uploads(registry))
             return self._plants[key]
 
 

@@ -6,11 +6,12 @@ programs alike; heavy libraries load here, late. The environment is what it is g
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,15 +25,18 @@ from envsync.model.reference import parse_registry_location
 if TYPE_CHECKING:
     from envsync.adapters.git import GitRepository
     from envsync.adapters.registries import Registries as OpenRegistries
+    from envsync.model.lock import Lock, LockedPackage
     from envsync.operations.apply import Workshop
     from envsync.operations.build_dockerfile import BuildSite
     from envsync.operations.build_job import BuildJob
+    from envsync.operations.carry_out import Plant
     from envsync.operations.lifecycle import Desk
     from envsync.operations.lock_work import LockTools
     from envsync.operations.look import Past
     from envsync.operations.observe import Registries
     from envsync.operations.readers import Readers
     from envsync.planning.freshness import LockRules
+    from envsync.ports.builder import Workspace
     from envsync.ports.progress import Progress
     from envsync.ports.registry import RegistryReader, RegistryWriter
 
@@ -124,11 +128,15 @@ class Parts:
 
     def readers(self) -> Readers:
         """Return what turns files into values."""
-        from envsync.adapters.conda_lock_file import parse_lock
         from envsync.adapters.memory_folder import MemoryFolder, this_program
         from envsync.adapters.strict_yaml import parse_document
-        from envsync.model.lock import LockedPackage
         from envsync.operations.readers import Readers
+
+        def parse_lock(conda_lock: bytes | None, image: bytes | None, folder: str) -> Lock | None:
+            # A lock that did not change is remembered by what came of it.
+            from envsync.adapters.conda_lock_file import parse_lock as parsed
+
+            return parsed(conda_lock, image, folder)
 
         def matches(text: str, package: LockedPackage) -> bool:
             # rattler takes a tenth of a second to load, and a lock whose request did not change
@@ -239,12 +247,10 @@ class Parts:
         elsewhere: Callable[[BuildJob], str] | None = None,
     ) -> Workshop:
         """Return what building and publishing needs; *elsewhere* carries jobs out, if given."""
-        from envsync.adapters.build_folder import BuildFolder
-        from envsync.client.build_parts import plant
         from envsync.operations.apply import Workshop
-        from envsync.operations.build_job import carry_out
+        from envsync.operations.publish import Uploads
 
-        cache = self.cache_folder()
+        folder = self.cache_folder()
         registries = self.registries(config)
         registry, _ = self.registry(config)
         chance = random.SystemRandom()
@@ -254,15 +260,36 @@ class Parts:
 
             return build_site(self)
 
-        here = plant(self, config, registry, progress, verify_layers=verify_layers)
+        uploads = Uploads(registry)
+        turn = threading.Lock()
+
+        @functools.cache
+        def here() -> Plant:
+            # Loaded for the first build: mostly everything is in sync.
+            from envsync.client.build_parts import plant
+
+            return plant(self, config, registry, progress, uploads, verify_layers=verify_layers)
+
+        def build(job: BuildJob) -> str:
+            from envsync.operations.carry_out import carry_out
+
+            with turn:
+                tools = here()
+            return carry_out(job, tools)
+
+        def workspace() -> AbstractContextManager[Workspace]:
+            from envsync.adapters.build_folder import BuildFolder
+
+            return BuildFolder(folder / "build")
+
         return Workshop(
             git=self.git(config),
             registry=registry,
             registries=registries,
             readers=self.readers(),
-            build=elsewhere or (lambda job: carry_out(job, here)),
-            workspace=lambda: BuildFolder(cache / "build"),
-            uploads=here.uploads,
+            build=elsewhere or build,
+            workspace=workspace,
+            uploads=uploads,
             progress=progress,
             pause=lambda attempt: self.sleep(chance.uniform(0, min(30.0, 0.5 * 2**attempt))),
             builds_at_once=jobs,

@@ -9,8 +9,6 @@ from __future__ import annotations
 import posixpath
 from urllib.parse import quote, unquote
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
 from envsync.model.spec import Spec
 
 _SCHEME = "file:"
@@ -29,6 +27,9 @@ def wheel_name(path: str) -> str:
 
     Source: https://packaging.python.org/en/latest/specifications/binary-distribution-format/
     """
+    # Loaded for the first wheel: most environments have none.
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
     try:
         return str(parse_wheel_filename(posixpath.basename(path))[0])
     except InvalidWheelFilename:

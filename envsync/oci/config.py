@@ -18,15 +18,9 @@ from envsync.model.spec import InferenceConfig
 from envsync.oci.activation import ENTRY_POINT, SETUP, SETUP_LABEL
 from envsync.oci.descriptor import is_digest
 from envsync.oci.entry import PREFIX
+from envsync.oci.labels import BASE_DIGEST, DEFINITION, FORMAT_NUMBER
 from envsync.oci.layer import WrittenLayer
 from envsync.oci.service import exposed_ports, health_check, route_labels
-
-DEFINITION = "io.envsync.definition-hash"
-"""Label and annotation: the hash of the definition that the image was built from."""
-FORMAT_NUMBER = "io.envsync.format"
-"""Label and annotation: the number of the image format."""
-BASE_DIGEST = "org.opencontainers.image.base.digest"
-"""Label and annotation: the digest of the base image's manifest."""
 
 EPOCH = "1970-01-01T00:00:00Z"
 """When an image without a base was created, for reproducible images have no clock."""

@@ -13,10 +13,10 @@ from typing import Any
 from envsync.model.canonical import canonical_json
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.oci.codec import CODECS
-from envsync.oci.config import DEFINITION
 from envsync.oci.descriptor import CONFIG, INDEX, MANIFEST, Descriptor, RawManifest
 from envsync.oci.entry import ROOT, link_fault, path_fault
 from envsync.oci.hiding import MARK, hiding_segment
+from envsync.oci.labels import DEFINITION
 from envsync.oci.layer import DIFF_ID, KEY, layer_key
 from envsync.oci.overlay import Member, members
 

@@ -23,7 +23,6 @@ from envsync.operations.build_job import BuildJob
 from envsync.operations.desire import Readers, Wish
 from envsync.operations.observe import Registries
 from envsync.operations.outcome import Outcome, Result, refusal
-from envsync.operations.own_wheels import wheel_contents
 from envsync.operations.parallel import threads
 from envsync.operations.plan import Planned, make_plan
 from envsync.operations.publish import Uploads, publish, published, verify
@@ -272,6 +271,8 @@ def _publish(workshop: Workshop, planned: Planned, plan: EnvironmentPlan, tree: 
 def _job(
     workshop: Workshop, planned: Planned, wish: Wish, plan: EnvironmentPlan, tree: Tree
 ) -> BuildJob:
+    from envsync.operations.own_wheels import wheel_contents
+
     resolved = wish.resolved()
     return BuildJob(
         name=plan.name,

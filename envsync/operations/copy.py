@@ -13,8 +13,8 @@ from envsync.model.names import content_tag
 from envsync.model.passport import RECORD, passport, read_passport
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
-from envsync.oci.config import DEFINITION
 from envsync.oci.descriptor import RawManifest
+from envsync.oci.labels import DEFINITION
 from envsync.operations.locate import Place
 from envsync.operations.publish import Uploads, need, put_image, whole_image
 from envsync.ports.archive import Archive, WriteArchive

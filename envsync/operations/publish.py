@@ -9,16 +9,19 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from envsync.errors import Conflict, NotAllowed, Unavailable
-from envsync.model.definition import Definition
 from envsync.model.reading import Present, Reading, Unknown
-from envsync.oci.config import DEFINITION
 from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
+from envsync.oci.labels import DEFINITION
 from envsync.operations.parallel import threads
 from envsync.ports.builder import Blob, BuiltImage, WholeImage
 from envsync.ports.progress import Progress, Sent
 from envsync.ports.registry import ContentMissing, RegistryReader, RegistryWriter
+
+if TYPE_CHECKING:
+    from envsync.model.definition import Definition
 
 UPLOADS_AT_ONCE = 8
 

@@ -19,8 +19,8 @@ from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
 from envsync.model.reference import parse_image_reference
-from envsync.oci.config import DEFINITION
 from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
+from envsync.oci.labels import DEFINITION
 from envsync.operations.anonymous import Anonymous, recall_anonymous
 from envsync.operations.locate import Place, place_of, read_manifest
 from envsync.operations.look import Past

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from envsync.model.definition import Definition, PackageIdentity
-from envsync.model.lock import LockedPackage
-from envsync.oci.codec import Codec
-from envsync.oci.descriptor import Descriptor, RawManifest
-from envsync.oci.inventory import Inventory, Python
-from envsync.oci.layer import Packed, WrittenLayer
-from envsync.oci.segment import Contents
+if TYPE_CHECKING:
+    # Types only: most runs build nothing.
+    from envsync.model.definition import Definition, PackageIdentity
+    from envsync.model.lock import LockedPackage
+    from envsync.oci.codec import Codec
+    from envsync.oci.descriptor import Descriptor, RawManifest
+    from envsync.oci.inventory import Inventory, Python
+    from envsync.oci.layer import Packed, WrittenLayer
+    from envsync.oci.segment import Contents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
