@@ -17,6 +17,7 @@ from rich.console import Console
 
 from envsync.cli.progress import Events, Lines, Live, display, progress
 from envsync.cli.session import Session
+from envsync.cli.tally import Tally
 from envsync.ports.progress import Progress, Silent
 from tests.team import Team
 
@@ -37,8 +38,9 @@ def work(progress: Progress, clock: Clock, name: str = "trainer") -> None:
     progress.package(name, "numpy 2.0", "registry", 9_000_000)
     progress.package(name, "click 8.1", "cache", 90_000)
     clock.now += 2
-    progress.bytes(name, 12_000_000)
+    progress.bytes(name, 4_000_000)
     clock.now += 4
+    progress.bytes(name, 8_000_000)
     progress.package(name, "flask 3.1", "built", 100_000)
     progress.layer(name, DIGEST, "present", 9_000_000)
     progress.layer(name, DIGEST, "mounted", 90_000)
@@ -55,7 +57,7 @@ def test_lines_say_how_far_it_is_and_what_was_used_again(
     lines.close()
     assert capsys.readouterr().err.splitlines() == [
         "trainer: reading 3 packages for linux-64",
-        "trainer: 3 of 3 packages, 12.0 MB sent, 2.0 MB/s",
+        "trainer: 2 of 3 packages, 12.0 MB sent, 3.0 MB/s",
         (
             "trainer: 3 packages: 1 in the registry, 1 from the cache, 1 built; "
             "3 blobs: 1 present, 1 mounted, 1 uploaded; 12.0 MB sent"
@@ -92,7 +94,7 @@ def test_events_are_what_the_schema_says(capsys: pytest.CaptureFixture[str]) -> 
     for event in found:
         jsonschema.validate(event, SCHEMA)
     kinds = [event["event"] for event in found]
-    assert kinds == ["step", "package", "package", "package", *["layer"] * 3, "done"]
+    assert kinds == ["step", "expect", "package", "package", "package", *["layer"] * 3, "done"]
     assert found[-1]["counts"]["made"] == {"registry": 1, "cache": 1, "built": 1}
 
 
@@ -172,9 +174,9 @@ def test_what_was_compressed_before_is_not_told_as_built(folder_team: Team) -> N
     ]
 
 
-def screen(names: list[str], width: int = 80) -> str:
+def screen(names: list[str], height: int = 24) -> str:
     console = Console(
-        file=io.StringIO(), force_terminal=True, width=width, height=24, color_system=None
+        file=io.StringIO(), force_terminal=True, width=80, height=height, color_system=None
     )
     clock = Clock()
     # Not started: a started display draws by itself, at times of its own.
@@ -184,8 +186,9 @@ def screen(names: list[str], width: int = 80) -> str:
         live.step(name, "reading packages")
         live.expect(name, packages=3, layers=4)
         live.package(name, "numpy 2.0", "registry", 1)
+        live.bytes(name, 500_000)
         clock.now += 1
-        live.bytes(name, 1_000_000)
+        live.bytes(name, 500_000)
     with console.capture() as captured:
         console.print(bars.get_renderable())
     live.done(names[0], "version 1 is sha256:0000")
@@ -205,7 +208,29 @@ def test_hundreds_of_environments_fit_a_small_terminal() -> None:
     text = screen([f"env{number}" for number in range(300)])
     lines = [line for line in text.splitlines() if line.strip()]
     assert len(lines) == 13
-    assert "0 of 300 environments" in text
+    assert "0 of 300 environments, 288 m" in text
+    small = screen([f"env{number}" for number in range(300)], height=10)
+    assert len([line for line in small.splitlines() if line.strip()]) == 7
+
+
+def test_what_is_left_on_a_terminal_is_two_lines_of_its_width() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=60, color_system=None)
+    with console.capture() as captured:
+        live = Live(display(console), clock=Clock())
+        work(live, Clock())
+        live.done("other", f"version 1 is {DIGEST}")
+    lines = captured.get().splitlines()
+    assert lines[0] == "trainer: version 2 is sha256:0000"
+    assert lines[1].startswith("    3 packages: 1 in the registry, 1 from the cache")
+    assert lines[2] == "other: version 1 is sha256:000000000000"
+    assert max(map(len, lines)) <= 60
+
+
+def test_one_is_one() -> None:
+    tally = Tally(packages=1)
+    tally.made["built"] += 1
+    tally.sent["uploaded"] += 1
+    assert tally.summary() == "1 package: 1 built; 1 blob: 1 uploaded; 0 bytes sent"
 
 
 def test_nothing_is_told_by_the_silent_one(capsys: pytest.CaptureFixture[str]) -> None:

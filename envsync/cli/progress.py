@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,9 @@ Clock = Callable[[], float]
 EVERY = 5.0
 """Seconds between two plain lines that say how far an environment is."""
 SHOWN = 12
-"""Environments that have a line of their own on a terminal; of the others there is a count."""
+"""Environments that have a line of their own on a tall terminal; of the others there is a count."""
+_RESERVED = 4
+"""Lines of a terminal that bars of environments leave to others."""
 
 
 class Lines:
@@ -47,7 +50,7 @@ class Lines:
         """Count bytes."""
         tally = self._tally(name)
         with self._lock:
-            tally.moved += amount
+            tally.move(amount, self._clock())
         self._now_and_then(name, tally)
 
     def expect(self, name: str, *, packages: int, layers: int) -> None:
@@ -69,16 +72,21 @@ class Lines:
         tally = self._tally(name)
         with self._lock:
             tally.sent[sent] += 1
+        self._now_and_then(name, tally)
 
     def done(self, name: str, text: str) -> None:
         """Say how it ended for *name*, and what was used again."""
-        if summary := self._tally(name).summary():
+        tally = self._tally(name)
+        with self._lock:
+            summary = tally.summary()
+        if summary:
             self._say(f"{name}: {summary}")
         self._say(f"{name}: {text}")
 
     def close(self) -> None:
         """Say what all environments came to, if there were several."""
-        counted = [tally for tally in self._tallies.values() if tally.summary()]
+        with self._lock:
+            counted = [tally for tally in self._tallies.values() if tally.summary()]
         if len(counted) > 1:
             everything = Tally()
             for tally in counted:
@@ -88,7 +96,7 @@ class Lines:
     def _tally(self, name: str) -> Tally:
         with self._lock:
             if name not in self._tallies:
-                self._tallies[name] = Tally(began=self._clock())
+                self._tallies[name] = Tally()
                 self._told[name] = self._clock()
             return self._tallies[name]
 
@@ -115,6 +123,11 @@ class Events(Lines):
         """Tell a step."""
         self._event("step", name, text=text, bytes=self._tally(name).moved)
 
+    def expect(self, name: str, *, packages: int, layers: int) -> None:
+        """Tell how many are to come."""
+        super().expect(name, packages=packages, layers=layers)
+        self._event("expect", name, packages=packages, layers=layers)
+
     def package(self, name: str, package: str, made: Made, size: int) -> None:
         """Tell a package."""
         super().package(name, package, made, size)
@@ -137,7 +150,7 @@ class Events(Lines):
         """Nothing: every package is an event."""
 
     def _event(self, event: str, name: str, **values: Any) -> None:
-        document = {"format_version": "1.0", "event": event, "name": name, **values}
+        document = {"format_version": "1.1", "event": event, "name": name, **values}
         self._say(json.dumps(document, ensure_ascii=False))
 
 
@@ -151,7 +164,7 @@ class Live:
         self._tasks: dict[str, TaskID] = {}
         self._tallies: dict[str, Tally] = {}
         self._ended = set[str]()
-        self._whole = Tally(began=clock())
+        self._whole = Tally()
         self._lock = threading.RLock()
         self._all = display.add_task("", total=None, name="all", moved="", visible=False)
 
@@ -164,8 +177,8 @@ class Live:
         """Count bytes and show them with their rate."""
         with self._lock:
             task, tally = self._task(name), self._tallies[name]
-            tally.moved += amount
-            self._whole.moved += amount
+            tally.move(amount, self._clock())
+            self._whole.move(amount, self._clock())
             self._display.update(task, moved=self._moved(tally))
             self._overall()
 
@@ -200,11 +213,9 @@ class Live:
             summary = self._tallies[name].summary()
             self._display.update(task, visible=False)
             self._ended.add(name)
-            self._display.console.print(f"{name}: {text}", markup=False, highlight=False)
+            self._leave(f"{name}: {_short(text)}")
             if summary:
-                self._display.console.print(
-                    f"    {summary}", markup=False, highlight=False, style="dim"
-                )
+                self._leave(f"    {summary}", style="dim")
             self._show_some()
             self._overall()
 
@@ -214,23 +225,35 @@ class Live:
 
     def _task(self, name: str) -> TaskID:
         if name not in self._tasks:
-            self._tallies[name] = Tally(began=self._clock())
+            self._tallies[name] = Tally()
             self._tasks[name] = self._display.add_task("", total=None, name=name, moved="")
             self._show_some()
             self._overall()
         return self._tasks[name]
 
+    def _leave(self, line: str, style: str = "") -> None:
+        """Leave one line above the bars, cut to the width: results are printed in full later."""
+        console = self._display.console
+        console.print(
+            line, style=style, markup=False, highlight=False, no_wrap=True, overflow="ellipsis"
+        )
+
+    @property
+    def _room(self) -> int:
+        """How many environments have a line of their own."""
+        return max(1, min(SHOWN, self._display.console.height - _RESERVED))
+
     def _show_some(self) -> None:
         """Show the first of those that are being worked on: a terminal has not many lines."""
         active = [name for name in self._tasks if name not in self._ended]
         for number, name in enumerate(active):
-            self._display.update(self._tasks[name], visible=number < SHOWN)
+            self._display.update(self._tasks[name], visible=number < self._room)
 
     def _overall(self) -> None:
         known = len(self._tasks)
         if known < 2:
             return
-        more = known - len(self._ended) - SHOWN
+        more = known - len(self._ended) - self._room
         text = f"{len(self._ended)} of {known} environments"
         self._display.update(
             self._all,
@@ -266,6 +289,13 @@ def progress(session: Session) -> Iterator[Progress]:
             live.close()
 
 
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+
+
+def _short(text: str) -> str:
+    return _DIGEST.sub(r"\1", text)
+
+
 def display(console: Any) -> RichProgress:
     """Return the bars on a terminal."""
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -273,7 +303,7 @@ def display(console: Any) -> RichProgress:
     from rich.table import Column
 
     columns = (
-        SpinnerColumn(finished_text="✓"),
+        SpinnerColumn(finished_text="…"),
         TextColumn("{task.fields[name]}", markup=False, style="bold"),
         BarColumn(bar_width=16),
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),

@@ -29,8 +29,8 @@ class Tally:
     """Layers by how they came into the repository."""
     moved: int = 0
     """Bytes that were sent."""
-    began: float = 0.0
-    """Seconds, by the clock of whoever counts."""
+    began: float | None = None
+    """When the first byte moved, in seconds by the clock of whoever counts."""
 
     def add(self, other: Tally) -> None:
         """Count what *other* counted."""
@@ -40,16 +40,22 @@ class Tally:
         self.sent += other.sent
         self.moved += other.moved
 
+    def move(self, amount: int, now: float) -> None:
+        """Count bytes that were sent by *now*."""
+        if self.began is None:
+            self.began = now
+        self.moved += amount
+
     def rate(self, now: float) -> str:
-        """Return bytes a second in words; '' before there are any."""
-        passed = now - self.began
-        return f"{size(int(self.moved / passed))}/s" if self.moved and passed > 0 else ""
+        """Return bytes a second since the first one, in words; '' before that can be told."""
+        passed = now - self.began if self.began is not None else 0
+        return f"{size(int(self.moved / passed))}/s" if passed >= 1 else ""
 
     def underway(self, now: float) -> str:
         """Say how far it is: ``31 of 60 packages, 12.4 MB sent, 8.2 MB/s``."""
         parts = []
         if self.packages:
-            parts.append(f"{self.made.total()} of {self.packages} packages")
+            parts.append(f"{self.made.total()} of {_some(self.packages, 'package')}")
         if self.moved:
             parts += [f"{size(self.moved)} sent", self.rate(now)]
         return ", ".join(filter(None, parts))
@@ -58,9 +64,9 @@ class Tally:
         """Say what was used again and what was made; '' when nothing was counted."""
         parts = []
         if self.packages:
-            parts.append(f"{self.packages} packages: {_counted(self.made, _MADE)}")
+            parts.append(f"{_some(self.packages, 'package')}: {_counted(self.made, _MADE)}")
         if self.sent:
-            parts.append(f"{self.sent.total()} blobs: {_counted(self.sent, _SENT)}")
+            parts.append(f"{_some(self.sent.total(), 'blob')}: {_counted(self.sent, _SENT)}")
         if parts:
             parts.append(f"{size(self.moved)} sent")
         return "; ".join(parts)
@@ -74,6 +80,10 @@ class Tally:
             "sent": {key: self.sent[key] for key in _SENT},
             "bytes": self.moved,
         }
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _counted(found: Counter[Made] | Counter[Sent], words: dict[Made, str] | dict[Sent, str]) -> str:
