@@ -257,7 +257,9 @@ class Team:
         assert label == record.definition, "I1"
 
     def _definition(self, record: Record) -> str:
-        tree = Arbiter(self.arbiter.path, remote="", cache=self.cache).tree(record.commit)
+        tree = Arbiter(self.arbiter.path, remote="", cache=self.cache, environ=os.environ).tree(
+            record.commit
+        )
         lock = read_lock(tree, parse_lock, record.name)
         assert lock is not None
         spec = load_environment(tree, parse_document, record.name)

@@ -52,7 +52,7 @@ def remote(work: Path, tmp_path: Path) -> Path:
 
 
 def opened(work: Path, tmp_path: Path, cache: str = "cache") -> GitRepository:
-    return GitRepository(work, remote="origin", cache=tmp_path / cache)
+    return GitRepository(work, remote="origin", cache=tmp_path / cache, environ=os.environ)
 
 
 def a_record(repository: GitRepository, version: str = "1", definition: str = "d") -> Record:

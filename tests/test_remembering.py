@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -58,7 +59,7 @@ def _never(text: str, package: LockedPackage) -> bool:
 
 
 def _read(repository: gitremote.GitRepository, memory: Memory, cache: Path) -> Wishes:
-    git = GitRepository(repository.path, remote="", cache=cache)
+    git = GitRepository(repository.path, remote="", cache=cache, environ=os.environ)
     readers = Readers(
         parse=parse_document,
         parse_lock=parse_lock,

@@ -42,10 +42,13 @@ def without_credentials(text: str) -> str:
 class GitRepository:
     """A git repository on disk; implements `envsync.ports.git.GitWriter`."""
 
-    def __init__(self, root: Path, *, remote: str, cache: Path) -> None:
-        """Open the repository whose working folder is *root*; *remote* need not exist."""
+    def __init__(self, root: Path, *, remote: str, cache: Path, environ: Mapping[str, str]) -> None:
+        """Open the repository whose working folder is *root*; *remote* need not exist.
+
+        *environ* has what git reads: PATH, HOME, its own variables.
+        """
         self._root = root
-        self._git = GitProgram(root)
+        self._git = GitProgram(root, environ)
         self._run = self._git.run
         self._wanted_remote = remote
         self._objects = cache / "git" / sha256_hex(str(root.resolve()).encode())[:16]
@@ -322,9 +325,9 @@ def _parse_tag_object(ref: str, annotated: bool, body: bytes) -> _Tag:
     )
 
 
-def find_root(folder: Path) -> Path | None:
+def find_root(folder: Path, environ: Mapping[str, str]) -> Path | None:
     """Return the top of the git working folder that *folder* lies in, or None."""
-    ran = GitProgram(folder).run("rev-parse", "--show-toplevel")
+    ran = GitProgram(folder, environ).run("rev-parse", "--show-toplevel")
     return Path(os.fsdecode(ran.out.removesuffix(b"\n"))) if ran.code == 0 else None
 
 

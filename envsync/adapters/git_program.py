@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import environ
 from pathlib import Path
 from typing import IO, cast
 
@@ -39,8 +38,9 @@ class Ran:
 class GitProgram:
     """Runs git in a folder; safe to use from many threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self._folder = folder
+        self._environ = {**environ, **_QUIET}
         self._lock = threading.Lock()
         self._reader: tuple[IO[bytes], IO[bytes]] | None = None
 
@@ -52,7 +52,7 @@ class GitProgram:
             ran = subprocess.run(
                 ["git", *arguments],
                 cwd=self._folder,
-                env={**environ, **_QUIET, **(environment or {})},
+                env={**self._environ, **(environment or {})},
                 input=stdin,
                 capture_output=True,
                 check=False,
@@ -83,7 +83,7 @@ class GitProgram:
                 reader = subprocess.Popen(
                     ["git", "cat-file", "--batch"],
                     cwd=self._folder,
-                    env={**environ, **_QUIET},
+                    env=self._environ,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

@@ -98,7 +98,7 @@ class Parts:
                 hint="Make one:\n    envsync init",
             )
         if self._git is None:
-            self._git = GitRepository(self.root, remote="", cache=self.cache)
+            self._git = GitRepository(self.root, remote="", cache=self.cache, environ=self.environ)
         if config:
             self._git.keep_records_at(config.remote)
         return self._git

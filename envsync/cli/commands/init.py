@@ -28,7 +28,7 @@ def command(context: click.Context, registry: str, image: str) -> None:
     What is there already stays as it is, so it can be run again.
     """
     root = context.obj.root
-    made_git = git.find_root(root) is None
+    made_git = git.find_root(root, context.obj.environ) is None
     done = initialise(
         WorkTree(root), parse_document, NewFiles(root), registry=registry, image=image
     )
