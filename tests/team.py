@@ -193,7 +193,7 @@ class Team:
 
     def records(self, name: str) -> tuple[Record, ...]:
         """Return the records of an environment, oldest first, read from where they are kept."""
-        arbiter = Arbiter(self.arbiter.path, remote="", cache=self.cache)
+        arbiter = self._git()
         known = arbiter.known_records()
         assert known.broken == {}
         return in_order(tuple(record for record in known.records if record.name == name))
@@ -255,6 +255,9 @@ class Team:
             return  # an image of other people's says nothing
         label = manifest.value.document()["annotations"]["io.envsync.definition-hash"]
         assert label == record.definition, "I1"
+
+    def _git(self) -> Arbiter:
+        return Arbiter(self.arbiter.path, remote="", cache=self.cache, environ=os.environ)
 
     def _definition(self, record: Record) -> str:
         tree = Arbiter(self.arbiter.path, remote="", cache=self.cache, environ=os.environ).tree(
