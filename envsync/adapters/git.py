@@ -166,6 +166,15 @@ class GitRepository:
                 return Unknown(why="unavailable", reason=reason)
         return Present(_records(tags))
 
+    def unreachable(self, commits: Sequence[str]) -> frozenset[str]:
+        """Return those of *commits* that no branch and not HEAD lead to, of those that are here."""
+        if not commits:
+            return frozenset()
+        tips = self._must("rev-parse", "--branches", "--remotes", "HEAD").out.decode().split()
+        asked = "\n".join([*commits, *(f"^{tip}" for tip in tips), ""])
+        ran = self._must("rev-list", "--ignore-missing", "--stdin", stdin=asked.encode())
+        return frozenset(ran.out.decode().split()) & frozenset(commits)
+
     def record(self, records: Sequence[Record]) -> Verdict:
         """Create all of *records* on the arbiter, atomically and create-only."""
         if not records:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envsync.errors import InvalidInput, Unavailable
+from envsync.errors import InvalidInput, NotAllowed, Unavailable
 from envsync.model.channels import CHANNEL_ALIAS
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LAYOUT, LAYOUT_HOST, Config
 from envsync.model.names import repository_component
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from envsync.operations.readers import Readers
     from envsync.planning.freshness import LockRules
     from envsync.ports.builder import Workspace
+    from envsync.ports.git import Records
     from envsync.ports.progress import Progress
     from envsync.ports.registry import RegistryReader, RegistryWriter
 
@@ -197,32 +198,45 @@ class Parts:
 
     def past(self, config: Config) -> tuple[Past, str]:
         """Return all records, and a warning when only those known locally could be read."""
-        from envsync.adapters.worktree import WorkTree
         from envsync.model.reading import Present
-        from envsync.operations.lifecycles import load_lifecycles
-        from envsync.operations.load import environment_names
-        from envsync.operations.look import Past
 
         git = self.git(config)
         read = git.records()
         if isinstance(read, Present):
-            records, warning = read.value.records, ""
-        else:
-            records = git.known_records().records
-            reason = getattr(read, "reason", "absent")
-            warning = f"these are the records known here; {reason}"
+            return self._past(config, read.value), ""
+        reason = getattr(read, "reason", "absent")
+        warning = f"these are the records known here; {reason}"
+        return self._past(config, git.known_records()), warning
+
+    def exact_past(self, config: Config) -> tuple[Past, Records]:
+        """Return all records as the arbiter has them; raises when it does not say."""
+        from envsync.model.reading import Present, Unknown
+
+        read = self.git(config).records()
+        if isinstance(read, Present):
+            return self._past(config, read.value), read.value
+        refused = isinstance(read, Unknown) and read.why == "not allowed"
+        raise (NotAllowed if refused else Unavailable)(
+            "nobody can say which versions are recorded", detail=getattr(read, "reason", "")
+        )
+
+    def _past(self, config: Config, records: Records) -> Past:
+        from envsync.adapters.worktree import WorkTree
+        from envsync.operations.lifecycles import load_lifecycles
+        from envsync.operations.load import environment_names
+        from envsync.operations.look import Past
+
         tree, readers = WorkTree(self.root), self.readers()
-        past = Past(
-            git=git,
+        return Past(
+            git=self.git(config),
             readers=readers,
-            records=records,
+            records=records.records,
             names=environment_names(tree),
             lifecycles=load_lifecycles(tree, readers.parse),
             own=frozenset(
                 name for name, place in config.registries.items() if place == config.registry
             ),
         )
-        return past, warning
 
     def desk(self) -> Desk:
         """Return what changing files of the working folder needs."""

@@ -42,11 +42,7 @@ def carry_out(job: BuildJob, plant: Plant) -> str:
     Uploads begin while other layers are still being made. Raises Conflict when a recorded version
     would get another digest, or with *verify_layers* when a layer is not what it was.
     """
-    base = None
-    if any(platform.base_digest for platform in job.definition.platforms):
-        base = plant.source(parse_image_reference(job.lock.image.location).registry)
-    for wheel in job.wheels:
-        plant.bench.store.keep(wheel)
+    base = _base(job, plant)
     prior = _prior(job, plant)
     for digest, repositories in prior.holders.items():
         plant.uploads.learn(digest, repositories)
@@ -82,6 +78,25 @@ def carry_out(job: BuildJob, plant: Plant) -> str:
         return publish(
             image, plant.registry, job.repository, plant.uploads, plant.progress, job.name
         )
+
+
+def rebuild(job: BuildJob, plant: Plant) -> str:
+    """Build from nothing that was made before, publish nothing, and return the digest."""
+    with plant.workspace() as workspace:
+        base = _base(job, plant)
+        image = build(
+            job.definition, job.lock, plant.bench, base, workspace, plant.progress, job.name
+        )
+    return image.top.digest
+
+
+def _base(job: BuildJob, plant: Plant) -> RegistryReader | None:
+    """Take in the job's wheels and return the registry of its base image."""
+    for wheel in job.wheels:
+        plant.bench.store.keep(wheel)
+    if not any(platform.base_digest for platform in job.definition.platforms):
+        return None
+    return plant.source(parse_image_reference(job.lock.image.location).registry)
 
 
 def _prior(job: BuildJob, plant: Plant) -> Prior:

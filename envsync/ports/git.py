@@ -52,6 +52,9 @@ class GitReader(Protocol):
     def uncommitted(self, folders: Sequence[str]) -> tuple[str, ...]:
         """Return paths under *folders* whose working copy differs from HEAD."""
 
+    def unreachable(self, commits: Sequence[str]) -> frozenset[str]:
+        """Return those of *commits* that no branch and not HEAD lead to, of those that are here."""
+
 
 Verdict = Literal["recorded", "lost", "unknown"]
 
