@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from envsync.model.reading import Present
 from envsync.planning.findings import Finding, exit_code
 from tests.parts.baseimage import hollow_base
 from tests.parts.registry import Registry
@@ -203,6 +204,24 @@ def test_an_image_that_is_only_named_has_no_tags_to_miss(
         server_team.ask("plain", image=base)
         assert server_team.envsync("apply").code == 0
         assert verified(server_team)[0] == 0
+
+
+def test_a_base_image_that_was_patched_is_noted(server_team: Team, registry: Registry) -> None:
+    with hollow_base() as image:
+        base = image.push(registry).partition("@")[0]
+        server_team.ask("train", "tiny-00003", image=base)
+        assert server_team.envsync("apply").code == 0
+        assert kinds(verified(server_team)[1]) == []
+        repository = base.removeprefix(f"{registry.host}/").rpartition(":")[0]
+        tag = base.rpartition(":")[2]
+        with server_team.reader() as reader:
+            other = reader.manifest(server_team.place("train"), "latest")
+            assert isinstance(other, Present)
+            for entry in (other.value.document()["config"], *other.value.document()["layers"]):
+                assert reader.mount_blob(repository, entry["digest"], server_team.place("train"))
+            reader.put_manifest(repository, tag, other.value)
+        code, found = verified(server_team)
+        assert (code, kinds(found)) == (0, [("train", "", "base_image_moved")])
 
 
 def test_a_registry_that_does_not_answer_makes_it_unknown(server_team: Team) -> None:

@@ -37,6 +37,7 @@ Kind = Literal[
     "record_unreachable",
     "commit_missing",
     "definition_mismatch",
+    "base_image_moved",
     "not_allowed",
     "unavailable",
 ]
@@ -62,6 +63,7 @@ _OF: dict[Kind, tuple[Severity, Remedy]] = {
     "record_unreachable": ("note", "report"),
     "commit_missing": ("note", "report"),
     "definition_mismatch": ("conflict", "person"),
+    "base_image_moved": ("note", "report"),
     "not_allowed": ("unknown", "report"),
     "unavailable": ("unknown", "report"),
 }

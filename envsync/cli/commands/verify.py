@@ -15,6 +15,7 @@ from envsync.model.config import Config
 from envsync.operations.apply import Workshop
 from envsync.operations.load import select
 from envsync.operations.look import Past
+from envsync.operations.moved_bases import moved_bases
 from envsync.operations.repair import Repaired, job_of, repair
 from envsync.operations.verify import Recorded, Verifier
 from envsync.planning.findings import Finding, counted, exit_code, findings_text
@@ -65,6 +66,10 @@ def command(
         repaired: tuple[Repaired, ...] = ()
         if mend and (repaired := repair(findings, past, workshop)):
             findings = verifier.verify(chosen)
+        tree, readers = git.tree("HEAD"), session.readers()
+        findings += moved_bases(
+            tree, readers, session.source, [n for n in chosen if n in past.names]
+        )
     checked = sum(record.name in {*chosen} for record in past.records)
     if session.format == "json":
         document = _document(findings, repaired, checked)
@@ -93,12 +98,16 @@ def _print(findings: Sequence[Finding], repaired: Sequence[Repaired], checked: i
             click.echo(error_text(one.error, f"{what} failed"), err=True)
     if findings:
         click.echo(printable("\n".join(findings_text(findings))))
+    if any(finding.kind == "base_image_moved" for finding in findings):
+        click.echo("\nTo take a base image as it is now:\n    envsync lock --upgrade NAME")
     remedies = {finding.remedy for finding in findings}
     if remedies & {"republish", "retag"} and not repaired:
         click.echo("\nTo bring it back as it was recorded:\n    envsync verify --repair")
     versions = f"{checked} version{'' if checked == 1 else 's'}"
-    if findings:
+    if any(finding.severity != "note" for finding in findings):
         click.echo(f"Verified {versions}: {counted(findings)}.")
+    elif findings:
+        click.echo(f"Verified {versions}: git and the registry agree; {counted(findings)}.")
     else:
         click.echo(f"Verified {versions}: git and the registry agree.")
 
