@@ -26,7 +26,7 @@ REFS = f"refs/tags/{TAG_PREFIX}"
 TAGGER = "envsync <envsync@localhost>"
 """Constant, so that whoever makes a version first makes the tag object everyone would make."""
 
-_REFUSED = re.compile(
+REFUSED = re.compile(
     r"authentication failed|could not read (username|password)|permission denied|access denied"
     r"|HTTP 40[13]|returned error: 40[13]|not authorized|protected|hook declined|GH00\d",
     re.IGNORECASE,
@@ -200,7 +200,7 @@ class GitRepository:
         if any(oid is not None for oid in found.values()):
             return "lost"
         said = without_credentials((ran.err + ran.out.decode("utf-8", "replace")).strip())
-        if _REFUSED.search(said):
+        if REFUSED.search(said):
             raise NotAllowed(
                 f"the git remote {self.remote!r} refused the records",
                 detail=said,
@@ -286,7 +286,7 @@ class GitRepository:
     def _unknown(self, deed: str, ran: Ran) -> Unknown:
         said = without_credentials(ran.err.strip())
         return Unknown(
-            why="not allowed" if _REFUSED.search(said) else "unavailable",
+            why="not allowed" if REFUSED.search(said) else "unavailable",
             reason=f"could not {deed} the git remote {self.remote!r}: {said}",
         )
 

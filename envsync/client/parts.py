@@ -52,6 +52,8 @@ class Parts:
     """Environment variables: logins, proxies, caches, channels and indexes."""
     sleep: Callable[[float], None] = time.sleep
     closing: ExitStack = field(default_factory=ExitStack)
+    home: Path | None = None
+    """Where the embedded registry stands, if not in this repository."""
     _registries: OpenRegistries | None = None
     _opening: threading.Lock = field(default_factory=threading.Lock)
     _git: GitRepository | None = None
@@ -127,6 +129,10 @@ class Parts:
         faults.check(f"{CONFIG_FILE} cannot be used")
         return config
 
+    @property
+    def _layout(self) -> Path:
+        return (self.home or self.root) / LAYOUT
+
     def readers(self) -> Readers:
         """Return what turns files into values."""
         from envsync.adapters.memory_folder import MemoryFolder, this_program
@@ -171,7 +177,7 @@ class Parts:
         from envsync.adapters.registries import open_registry
 
         if not config.registry:
-            return open_registry(self.root / LAYOUT, self.hosts()), repository_component
+            return open_registry(self._layout, self.hosts()), repository_component
         location = parse_registry_location(config.registry)
         return open_registry(location, self.hosts()), location.repository
 
@@ -187,7 +193,7 @@ class Parts:
         from envsync.adapters.registries import open_registry
 
         if host == LAYOUT_HOST:
-            return open_registry(self.root / LAYOUT, self.hosts())
+            return open_registry(self._layout, self.hosts())
         return self.hosts().at(host)
 
     def image(self, config: Config, name: str) -> str:

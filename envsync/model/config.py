@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from envsync.model.reconcile import Reconcile
+
 Compression = Literal["gzip", "zstd"]
 
 CONFIG_FILE = "envsync.yaml"
@@ -39,3 +41,5 @@ class Config:
     registries: Mapping[str, str] = field(default_factory=dict)
     """Azure ML's names of registries, as in ``azureml://registries/<name>/…``, to where their
     environments stand: ``host[:port]/namespace``."""
+    reconcile: Reconcile = field(default_factory=Reconcile)
+    """What happens without anybody asking."""

@@ -22,11 +22,12 @@ from envsync.model.document import (
 )
 from envsync.model.names import IMAGE_PLATFORMS, PLATFORMS
 from envsync.model.places import carries_login
+from envsync.model.reconcile import read_reconcile
 from envsync.model.reference import is_azure_registry, parse_registry_location
 
 KEYS = (
     "registry", "platforms", "channels", "remote", "copy_images", "allow_link_scripts",
-    "registries", "compression",
+    "registries", "compression", "reconcile",
 )  # fmt: skip
 _ADVICE = {
     "namespace": "Write it after the registry: 'registry: host/namespace'.",
@@ -64,6 +65,7 @@ def read_config(root: Node, faults: Faults) -> Config:
         ),
         registries=_registries(document.get("registries"), faults),
         compression=_compression(document.get("compression"), faults),
+        reconcile=read_reconcile(document.get("reconcile"), faults),
     )
 
 

@@ -73,9 +73,17 @@ Approve = Callable[[Planned], Mapping[str, EnvironmentPlan]]
 
 
 def apply(
-    workshop: Workshop, names: Sequence[str] = (), *, approve: Approve | None = None
+    workshop: Workshop,
+    names: Sequence[str] = (),
+    *,
+    approve: Approve | None = None,
+    reviewed: bool = True,
 ) -> Outcome:
-    """Make the registry hold what HEAD asks for and record it; one environment blocks no other."""
+    """Make the registry hold what HEAD asks for and record it; one environment blocks no other.
+
+    *reviewed* says that a person saw what *approve* lets through, so that after a lost race nothing
+    else is done.
+    """
     planned = _plan(workshop, names, "HEAD")
     allowed = approve(planned) if approve else {e.name: e for e in planned.plan.changing}
     results = {e.name: refusal(e) for e in planned.plan.environments if e.state not in CHANGING}
@@ -93,7 +101,9 @@ def apply(
             break
         workshop.pause(attempt)
         planned = _plan(workshop, lost, planned.commit.id)
-        allowed = _still_allowed(allowed, planned, results, reviewed=approve is not None)
+        allowed = _still_allowed(
+            allowed, planned, results, reviewed=reviewed and approve is not None
+        )
     return Outcome(
         commit=planned.commit.id, results=tuple(sorted(results.values(), key=lambda r: r.name))
     )
