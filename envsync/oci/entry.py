@@ -5,7 +5,6 @@ Paths are relative to the root of the image, without a leading slash: ``opt/env/
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -103,10 +102,10 @@ def parents(paths: Iterable[str]) -> tuple[str, ...]:
     """Return every folder above *paths*, each once, sorted."""
     found = set[str]()
     for path in paths:
-        folder = posixpath.dirname(path)
+        folder = path.rpartition("/")[0]
         while folder and folder not in found:
             found.add(folder)
-            folder = posixpath.dirname(folder)
+            folder = folder.rpartition("/")[0]
     return tuple(sorted(found, key=sort_key))
 
 
