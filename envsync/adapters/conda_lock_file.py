@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from collections.abc import Mapping as Map
 from urllib.parse import unquote, urlsplit
 
 from packaging.utils import (
@@ -18,16 +17,14 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
-from envsync.adapters.strict_yaml import Limits, parse_document
-from envsync.errors import InvalidInput, Position
+from envsync.adapters.image_lock_file import LOCK_LIMITS, check_number, decoded, read_image
+from envsync.adapters.strict_yaml import parse_document
+from envsync.errors import Position
 from envsync.model.canonical import sha256_hex
 from envsync.model.channels import strip_credentials
-from envsync.model.config_reader import fault_of
 from envsync.model.document import (
     Faults,
     Mapping,
-    Node,
-    Scalar,
     absent,
     as_mapping,
     as_text,
@@ -37,21 +34,15 @@ from envsync.model.document import (
     shown,
 )
 from envsync.model.document import Sequence as Items
-from envsync.model.lock import IMAGE_FILE, LOCK_FILE, BasePlatform, ImageLock, Lock, LockedPackage
+from envsync.model.lock import IMAGE_FILE, LOCK_FILE, Lock, LockedPackage
 from envsync.model.lock_text import (
-    IMAGE_FORMAT,
     LOCK_VERSION,
     PlainEntry,
     split_packages,
-    split_sizes,
 )
-from envsync.model.reference import names_environment, parse_image_reference
-
-LOCK_LIMITS = Limits(size=64 * 1024 * 1024, depth=8, nodes=8_000_000)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ARCHIVES = (".conda", ".tar.bz2")
 # What nearly every URL is; it saves taking the others apart.
 _PLAIN_URL = re.compile(
@@ -66,7 +57,7 @@ def parse_lock(conda_lock: bytes | None, image: bytes | None, folder: str) -> Lo
     if image is None:
         return None
     faults = Faults()
-    image_lock = _image(image, f"{folder}/{IMAGE_FILE}", faults)
+    image_lock = read_image(image, f"{folder}/{IMAGE_FILE}", faults)
     packages: tuple[dict[str, tuple[LockedPackage, ...]], tuple[str, ...]] = ({}, ())
     if conda_lock is not None:
         packages = read_conda_lock(conda_lock, f"{folder}/{LOCK_FILE}", faults)
@@ -85,7 +76,7 @@ def read_conda_lock(
 ) -> tuple[dict[str, tuple[LockedPackage, ...]], tuple[str, ...]]:
     """Return the packages by platform, and the channels, of a conda-lock v1 file."""
     found: dict[tuple[str, str, str], LockedPackage] = {}
-    text = _decoded(data, file, faults)
+    text = decoded(data, file, faults)
     ours = split_packages(text) if text is not None else None
     if ours is not None:
         root = parse_document(ours[0].encode(), file, faults, LOCK_LIMITS)
@@ -270,7 +261,7 @@ def _wheel_problem(values: dict[str, str]) -> str:
 def _metadata(
     header: Mapping, file: str, faults: Faults
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    _check_number(header, "version", LOCK_VERSION, file, faults)
+    check_number(header, "version", LOCK_VERSION, file, faults)
     metadata = as_mapping(header.get("metadata"), "'metadata'", faults)
     if metadata is None:
         faults.add(Position(file=file), "The lock has no 'metadata'", "envsync lock")
@@ -283,108 +274,6 @@ def _metadata(
             channels.append(text.text)
     platforms = as_texts(metadata.get("platforms"), "'platforms'", faults)
     return tuple(channels), tuple(text.text for text in platforms)
-
-
-def _check_number(header: Mapping, key: str, known: int, file: str, faults: Faults) -> None:
-    node = header.get(key)
-    where = node.where if node is not None else Position(file=file)
-    found = node.text if isinstance(node, Scalar) else ""
-    if found != str(known):
-        faults.add(
-            where,
-            f"{key} of the file is {shown(found)}; this envsync reads {key} {known}"
-            if found
-            else f"The file has no {key}; this envsync reads {key} {known}",
-            "Upgrade envsync, or lock again: envsync lock",
-        )
-
-
-def _decoded(data: bytes, file: str, faults: Faults) -> str | None:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        faults.add(Position(file=file), f"The file is not UTF-8 text (byte {error.start})")
-        return None
-
-
-def _image(data: bytes, file: str, faults: Faults) -> ImageLock:
-    text = _decoded(data, file, faults)
-    ours = split_sizes(text) if text is not None else None
-    head, sizes = ours if ours is not None else (data.decode(errors="replace"), {})
-    node: Node | None = parse_document(head.encode(), file, faults, LOCK_LIMITS)
-    header = as_mapping(node, "The file", faults)
-    if header is None:
-        if not len(faults):
-            faults.add(Position(file=file), "The file is empty", "envsync lock")
-        return ImageLock(request="", image="")
-    _check_number(header, "format", IMAGE_FORMAT, file, faults)
-    texts = {}
-    for key in ("request", "image", "source", "digest", "conda_lock"):
-        if value := as_text(header.get(key), f"'{key}'", faults):
-            texts[key] = value.text
-    for key, pattern in (("request", _SHA256), ("digest", _DIGEST), ("conda_lock", _SHA256)):
-        if (key in texts or key == "request") and not pattern.fullmatch(texts.get(key, "")):
-            faults.add(Position(file=file), f"'{key}' is {shown(texts.get(key, ''))}, not a hash")
-    _check_source(texts, Position(file=file), faults)
-    for key, value in as_text_map(header.get("sizes"), "'sizes'", faults).items():
-        if value.text.isascii() and value.text.isdigit() and len(value.text) < 16:
-            sizes[key] = int(value.text)
-        else:
-            faults.add(value.where, f"The size of {shown(key)} is not a number of bytes")
-    return ImageLock(
-        request=texts.get("request", ""),
-        image=texts.get("image", ""),
-        source=texts.get("source", ""),
-        digest=texts.get("digest", ""),
-        conda_lock=texts.get("conda_lock", ""),
-        platforms=_base_platforms(header, faults),
-        bases=_bases(header, faults),
-        virtual_packages={
-            key: value.text
-            for key, value in as_text_map(
-                header.get("virtual_packages"), "'virtual_packages'", faults
-            ).items()
-        },
-        sizes=sizes,
-    )
-
-
-def _check_source(texts: Map[str, str], where: Position, faults: Faults) -> None:
-    """An environment as base stands in the lock with the image that it was."""
-    source = texts.get("source", "")
-    if not source and names_environment(texts.get("image", "")):
-        faults.add(where, f"'source' does not say where {shown(texts['image'])} is", "envsync lock")
-    if source:
-        try:
-            parse_image_reference(source)
-        except InvalidInput as error:
-            fault_of(error, where, faults)
-
-
-def _base_platforms(header: Mapping, faults: Faults) -> dict[str, BasePlatform]:
-    found = {}
-    mapping = as_mapping(header.get("platforms"), "'platforms'", faults)
-    for key, value in mapping.entries if mapping else ():
-        base = as_text_map(value, f"'{key.text}'", faults)
-        digest = base["digest"].text if "digest" in base else ""
-        if not _DIGEST.fullmatch(digest):
-            faults.add(key.where, f"The base of {shown(key.text)} has no digest")
-        found[key.text] = BasePlatform(
-            digest=digest, glibc=base["glibc"].text if "glibc" in base else ""
-        )
-    return found
-
-
-def _bases(header: Mapping, faults: Faults) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    mapping = as_mapping(header.get("bases"), "'bases'", faults)
-    for key, value in mapping.entries if mapping else ():
-        images = as_text_map(value, f"'{key.text}'", faults)
-        found[key.text] = {image: digest.text for image, digest in images.items()}
-        for image, digest in images.items():
-            if not _DIGEST.fullmatch(digest.text):
-                faults.add(digest.where, f"The digest of {shown(image)} is {shown(digest.text)}")
-    return found
 
 
 __all__: Sequence[str] = ["LOCK_LIMITS", "parse_lock", "read_conda_lock"]

@@ -31,6 +31,7 @@ from envsync.model.channels import (
     spec_channel,
     strip_credentials,
 )
+from envsync.model.licenses import plain_license
 from envsync.model.lock import LockedPackage
 from envsync.model.match_spec import match_spec_name
 from envsync.ports.solver import CondaRequest, Solution
@@ -221,7 +222,7 @@ async def _known_versions(
 def _solution(records: Sequence[rattler.RepoDataRecord], request: CondaRequest) -> Solution:
     kept = {package.sha256: package for package in request.prefer}
     packages = []
-    sizes = {}
+    sizes, licenses, released = {}, {}, {}
     for record in records:
         package = _locked(record, request.platform)
         # What was locked stays as it was written, whatever mirror the record came from.
@@ -229,9 +230,16 @@ def _solution(records: Sequence[rattler.RepoDataRecord], request: CondaRequest) 
         packages.append(package)
         if record.size is not None:
             sizes[package.file_name] = record.size
+        if text := plain_license(record.license or ""):
+            licenses[package.file_name] = text
+        # The channel's own clock counts before that of whoever made the package, as in a solve.
+        if (moment := record.indexed_timestamp or record.timestamp) is not None:
+            released[package.file_name] = moment.date().isoformat()
     return Solution(
         packages=tuple(sorted(packages, key=lambda package: package.name)),
         sizes=dict(sorted(sizes.items())),
+        licenses=dict(sorted(licenses.items())),
+        released=dict(sorted(released.items())),
     )
 
 

@@ -7,6 +7,7 @@ does not fit; from the result they are dropped.
 
 from __future__ import annotations
 
+import datetime
 import posixpath
 import re
 import subprocess
@@ -79,8 +80,9 @@ class UvResolver:
             own = {sha256_hex(wheel.content): wheel for wheel in request.wheels.values()}
             wheels = [_wheel(entry, parents, request, work, own) for entry in packages]
         return Solution(
-            packages=tuple(sorted((w for w, _ in wheels), key=lambda package: package.name)),
-            sizes={wheel.file_name: size for wheel, size in wheels if size},
+            packages=tuple(sorted((w for w, *_ in wheels), key=lambda package: package.name)),
+            sizes={wheel.file_name: size for wheel, size, _ in wheels if size},
+            released={wheel.file_name: day for wheel, _, day in wheels if day},
             warnings=tuple(
                 f"{name} comes from conda, so pip's {name}[{extra}] adds nothing to it"
                 for name, extra in _EXTRA.findall(said)
@@ -225,8 +227,11 @@ def _wheel(
     request: PipRequest,
     work: Path,
     own: Mapping[str, OwnWheel],
-) -> tuple[LockedPackage, int]:
-    """Return the wheel that fits best, and its size in bytes, 0 when the index does not say it."""
+) -> tuple[LockedPackage, int, str]:
+    """Return the wheel that fits best, its size in bytes, and the day when the index got it.
+
+    What the index does not say is 0 and ''.
+    """
     name, version = canonicalize_name(entry["name"]), str(entry.get("version", ""))
     candidates = [*entry.get("wheels", []), *([entry["archive"]] if "archive" in entry else [])]
     by_file = {}
@@ -261,7 +266,13 @@ def _wheel(
         sha256=sha256,
         depends=dict.fromkeys(sorted(parents.get(name, ())), "*"),
     )
-    return package, int(chosen.get("size", 0))
+    return package, int(chosen.get("size", 0)), _day(chosen.get("upload-time"))
+
+
+def _day(uploaded: object) -> str:
+    if not isinstance(uploaded, datetime.datetime):
+        return ""
+    return uploaded.astimezone(datetime.UTC).date().isoformat()
 
 
 def _url(candidate: Mapping[str, Any], work: Path) -> str:

@@ -52,4 +52,5 @@ def lock_tools(parts: Parts, progress: Progress) -> LockTools:
         write=LockFolders(root),
         content_hashes=content_hashes,
         progress=progress,
+        now=parts.now,
     )

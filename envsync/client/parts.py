@@ -6,6 +6,7 @@ programs alike; heavy libraries load here, late. The environment is what it is g
 
 from __future__ import annotations
 
+import datetime
 import functools
 import random
 import threading
@@ -51,6 +52,9 @@ class Parts:
     environ: Mapping[str, str]
     """Environment variables: logins, proxies, caches, channels and indexes."""
     sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], datetime.datetime] = field(
+        default=lambda: datetime.datetime.now(datetime.UTC)
+    )
     closing: ExitStack = field(default_factory=ExitStack)
     home: Path | None = None
     """Where the embedded registry stands, if not in this repository."""

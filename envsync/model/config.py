@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from envsync.model.policy import Policy
 from envsync.model.reconcile import Reconcile
 
 Compression = Literal["gzip", "zstd"]
@@ -43,3 +44,5 @@ class Config:
     environments stand: ``host[:port]/namespace``."""
     reconcile: Reconcile = field(default_factory=Reconcile)
     """What happens without anybody asking."""
+    policy: Policy = field(default_factory=Policy)
+    """What environments may be made of."""

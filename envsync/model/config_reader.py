@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from envsync.errors import InvalidInput, Position
 from envsync.model.conda_file_reader import read_channels
@@ -22,12 +23,13 @@ from envsync.model.document import (
 )
 from envsync.model.names import IMAGE_PLATFORMS, PLATFORMS
 from envsync.model.places import carries_login
+from envsync.model.policy_reader import read_policy
 from envsync.model.reconcile import read_reconcile
 from envsync.model.reference import is_azure_registry, parse_registry_location
 
 KEYS = (
     "registry", "platforms", "channels", "remote", "copy_images", "allow_link_scripts",
-    "registries", "compression", "reconcile",
+    "registries", "compression", "policy", "reconcile",
 )  # fmt: skip
 _ADVICE = {
     "namespace": "Write it after the registry: 'registry: host/namespace'.",
@@ -52,8 +54,9 @@ def read_config(root: Node, faults: Faults) -> Config:
         return default
     check_keys(document, KEYS, "envsync.yaml", faults, _ADVICE)
     copy_images = as_bool(document.get("copy_images"), "'copy_images'", faults)
+    registry = _registry(document.get("registry"), "'registry'", faults)
     return Config(
-        registry=_registry(document.get("registry"), "'registry'", faults),
+        registry=registry,
         platforms=read_platforms(document.get("platforms"), faults) or default.platforms,
         channels=read_channels(document.get("channels"), faults) or default.channels,
         remote=_name(document.get("remote"), "'remote'", _REMOTE, faults) or default.remote,
@@ -66,6 +69,7 @@ def read_config(root: Node, faults: Faults) -> Config:
         registries=_registries(document.get("registries"), faults),
         compression=_compression(document.get("compression"), faults),
         reconcile=read_reconcile(document.get("reconcile"), faults),
+        policy=replace(read_policy(document.get("policy"), faults), own_registry=registry),
     )
 
 

@@ -71,6 +71,13 @@ class ImageLock:
     platforms: Mapping[str, BasePlatform] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Archive size in bytes by package file name, for the estimate of bytes to push."""
+    licenses: Mapping[str, str] = field(default_factory=dict)
+    """By package file name what the channel says of the licence, where it says anything."""
+    released: Mapping[str, str] = field(default_factory=dict)
+    """By package file name the day of its release, such as 2025-03-31, where the index says it."""
+    chosen: str = ""
+    """The day on which everything was last chosen anew; only where the policy limits a lock's age,
+    for without it a lock says nothing of clocks."""
     conda_lock: str = ""
     """SHA-256 of the conda-lock.yml that this file was written with; '' when there is none."""
     virtual_packages: Mapping[str, str] = field(default_factory=dict)

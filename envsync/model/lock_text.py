@@ -25,8 +25,11 @@ _LOCK_HEADER = """\
 # Written by `envsync lock`; conda-lock, micromamba and pixi can install from it.
 # Change the spec and lock again instead of editing this file.
 """
+PLAIN_LICENSE = re.compile(r"[ -~]{1,200}")
+"""What of an index's words can stand in a lock, where everybody can read it."""
+
 _IMAGE_HEADER = """\
-# The base image this environment was locked on, and the sizes of its packages.
+# The base image this environment was locked on, and what is known of its packages.
 # Written by `envsync lock`, together with conda-lock.yml; the two belong to each other.
 """
 
@@ -51,8 +54,8 @@ _ENTRY = re.compile(
 )
 _DEPENDENCY = re.compile(rf"\n    {_SCALAR}: {_SCALAR}")
 _PACKAGES = "\npackage:\n"
-_SIZE = re.compile(rf"  {_SCALAR}: ([0-9]+)\n")
-_SIZES = "\nsizes:\n"
+_PAIR = re.compile(rf"  {_SCALAR}: ([0-9]+|'(?:[^'\n]|'')*')\n")
+_TABLES = re.compile(r"(?<=\n)(sizes|licenses|released):\n")
 
 
 def render_conda_lock(
@@ -94,6 +97,8 @@ def render_image(image: ImageLock) -> bytes:
         lines.append(f"digest: {scalar(image.digest)}")
     if image.conda_lock:
         lines.append(f"conda_lock: {scalar(image.conda_lock)}")
+    if image.chosen:
+        lines.append(f"chosen: {_quoted(image.chosen)}")
     if image.bases:
         lines.append("bases:")
         for platform in sorted(image.bases):
@@ -109,6 +114,10 @@ def render_image(image: ImageLock) -> bytes:
     if image.sizes:
         lines.append("sizes:")
         lines += [f"  {scalar(name)}: {image.sizes[name]}" for name in sorted(image.sizes)]
+    if image.licenses:
+        lines += _mapping("licenses", image.licenses, indent=2)
+    if image.released:
+        lines += _mapping("released", image.released, indent=2)
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -162,20 +171,28 @@ def split_packages(text: str) -> tuple[str, list[PlainEntry]] | None:
     return text[: start + 1], packages
 
 
-def split_sizes(text: str) -> tuple[str, dict[str, int]] | None:
-    """Return what stands before the sizes, and the sizes; None as in `split_packages`."""
-    start = text.find(_SIZES)
-    if start < 0:
+def split_tables(text: str) -> tuple[str, dict[str, dict[str, str]]] | None:
+    """Return what stands before the sizes, licences and days of release, and these as texts.
+
+    None as in `split_packages`.
+    """
+    match = _TABLES.search(text)
+    if match is None:
         return text, {}
-    position, end = start + len(_SIZES), len(text)
-    sizes = {}
-    while position < end:
-        match = _SIZE.match(text, position)
-        if match is None:
-            return None
-        sizes[_text(match.group(1))] = int(match.group(2))
+    head = text[: match.start()]
+    tables: dict[str, dict[str, str]] = {}
+    while match is not None and match[1] not in tables:
+        table = tables.setdefault(match[1], {})
         position = match.end()
-    return text[: start + 1], sizes
+        while (pair := _PAIR.match(text, position)) is not None:
+            if (name := _text(pair[1])) in table:
+                return None
+            table[name] = _text(pair[2])
+            position = pair.end()
+        if position == len(text):
+            return head, tables
+        match = _TABLES.match(text, position)
+    return None
 
 
 def _package(package: LockedPackage) -> Iterable[str]:

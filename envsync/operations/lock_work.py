@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -68,6 +68,7 @@ class LockTools:
     write: WriteLocks
     content_hashes: ContentHashes
     progress: Progress
+    now: Callable[[], datetime.datetime]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +86,10 @@ class LockWork:
     """Those that a Dockerfile names, by platform."""
     channels: tuple[str, ...] = ()
     sizes: dict[str, int] = field(default_factory=dict)
+    licenses: dict[str, str] = field(default_factory=dict)
+    released: dict[str, str] = field(default_factory=dict)
+    chosen: str = ""
+    """See `envsync.model.lock.ImageLock.chosen`."""
     source: str = ""
     """The environment whose lock was taken over, '' when it was solved."""
     warnings: list[str] = field(default_factory=list)
@@ -112,6 +117,8 @@ class LockWork:
         """Take over what *lock* has for the platforms of this environment."""
         self.packages = {p: lock.packages[p] for p in self.platforms if p in lock.packages}
         self.sizes = dict(lock.image.sizes)
+        self.licenses, self.released = dict(lock.image.licenses), dict(lock.image.released)
+        self.chosen = lock.image.chosen
         self.images = {p: dict(images) for p, images in lock.image.bases.items()}
         found = {p: lock.image.platforms[p] for p in self.based if p in lock.image.platforms}
         self.base = Base(digest=lock.image.digest, platforms=found, source=lock.image.source)
@@ -119,7 +126,8 @@ class LockWork:
     def share(self, leader: LockWork) -> None:
         """Take over everything that was found out for the same request."""
         self.base, self.packages, self.sizes = leader.base, leader.packages, leader.sizes
-        self.images = leader.images
+        self.licenses, self.released = leader.licenses, leader.released
+        self.images, self.chosen = leader.images, leader.chosen
         self.warnings, self.error = leader.warnings, leader.error
         self.source = leader.source or leader.spec.name
 
@@ -128,6 +136,8 @@ class LockWork:
         found = (*self.packages.get(platform, ()), *solution.packages)
         self.packages[platform] = tuple(sorted(found, key=lambda p: (p.manager, p.name)))
         self.sizes.update(solution.sizes)
+        self.licenses.update(solution.licenses)
+        self.released.update(solution.released)
         self.warnings += [warning for warning in solution.warnings if warning not in self.warnings]
 
     def preferred(self, platform: str, choices: LockChoices) -> tuple[LockedPackage, ...]:
@@ -177,6 +187,9 @@ def lock_files(work: LockWork, content_hashes: ContentHashes) -> tuple[Lock, Loc
             bases=work.images,
             virtual_packages=work.spec.settings.virtual_packages,
             sizes={file: size for file, size in work.sizes.items() if file in files},
+            licenses={file: text for file, text in work.licenses.items() if file in files},
+            released={file: day for file, day in work.released.items() if file in files},
+            chosen=work.chosen,
         ),
         packages=_by_own_paths(work),
         channels=work.channels,

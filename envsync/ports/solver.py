@@ -62,6 +62,10 @@ class Solution:
     packages: tuple[LockedPackage, ...]
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Archive size in bytes by file name, where the index says it."""
+    licenses: Mapping[str, str] = field(default_factory=dict)
+    """By file name, where the index says it, in its own words."""
+    released: Mapping[str, str] = field(default_factory=dict)
+    """By file name the day (UTC) on which the index got it, or it was made, such as 2025-03-31."""
     warnings: tuple[str, ...] = ()
     """What people should know although it worked."""
 

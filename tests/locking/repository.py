@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ class Repository:
     variables: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """Registries of base images that were opened."""
+    moment: datetime.datetime = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 
     def spec(
         self,
@@ -88,6 +90,7 @@ class Repository:
             write=LockFolders(self.root),
             content_hashes=content_hashes,
             progress=Silent(),
+            now=lambda: self.moment,
         )
 
     def lock(
