@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from envsync import Client
 from envsync.adapters.new_files import NewFiles
 from envsync.adapters.strict_yaml import parse_document
 from envsync.adapters.worktree import WorkTree
@@ -25,7 +26,6 @@ from envsync.operations.new import (
     NewEnvironment,
     create_environment,
 )
-from envsync.operations.validate import validate
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -357,14 +357,14 @@ def test_validate_reports_all_faults_of_settings_and_environments(root: Path) ->
     for name, text in {"a": "image: busybox\n", "b": "image: A B\nx: 1\n"}.items():
         (root / "environments" / name).mkdir(parents=True)
         (root / "environments" / name / "environment.yaml").write_text(text)
-    found = validate(WorkTree(root), parse_document)
+    found = Client(root).validate()
     assert (found.names, found.broken) == (("a", "b"), ("b",))
     assert [str(fault.where) for fault in found.faults] == [
         "environments/b/environment.yaml:1:8",
         "environments/b/environment.yaml:2:1",
         "envsync.yaml:1:1",
     ]
-    assert validate(WorkTree(root), parse_document, ["a"]).broken == ()
+    assert Client(root).validate("a").broken == ()
 
 
 def envsync(folder: Path, *arguments: str) -> tuple[int, str]:

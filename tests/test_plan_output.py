@@ -131,12 +131,15 @@ def states() -> Mapping[str, EnvironmentPlan]:
 STATES = states()
 
 
-def plan_of(*environments: EnvironmentPlan, **more: tuple[str, ...]) -> Plan:
+def plan_of(
+    *environments: EnvironmentPlan, removed: tuple[str, ...] = (), uncommitted: tuple[str, ...] = ()
+) -> Plan:
     return Plan(
         commit="c0ffee" * 6 + "c0ff",
         registry="registry.test/team/envs",
         environments=environments,
-        **more,
+        removed=removed,
+        uncommitted=uncommitted,
     )
 
 

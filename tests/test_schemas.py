@@ -19,7 +19,13 @@ import envsync
 from envsync.adapters.strict_yaml import parse_document
 from envsync.adapters.worktree import WorkTree
 from envsync.errors import InvalidInput
-from envsync.model import conda_file_reader, config_reader, settings_reader, spec_reader
+from envsync.model import (
+    conda_file_reader,
+    config_reader,
+    policy_reader,
+    settings_reader,
+    spec_reader,
+)
 from envsync.model.config_reader import read_config
 from envsync.model.document import Faults, Node, Scalar
 from envsync.model.document import Mapping as MapNode
@@ -39,6 +45,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 ENVIRONMENT, CONFIG = schema("environment"), schema("envsync")
+POLICY = CONFIG["properties"]["policy"]
 VALIDATORS = {
     name: jsonschema.Draft7Validator(document)
     for name, document in (("environment", ENVIRONMENT), ("envsync", CONFIG))
@@ -145,6 +152,10 @@ def test_no_reference_of_a_schema_has_neighbours_that_draft_7_ignores() -> None:
         ),
         ("'build:'", ENVIRONMENT["properties"]["build"], spec_reader.BUILD_KEYS),
         ("envsync.yaml", CONFIG, config_reader.KEYS),
+        ("'policy:'", POLICY, policy_reader.POLICY_KEYS),
+        ("'packages:'", POLICY["properties"]["packages"], policy_reader.PACKAGE_KEYS),
+        ("'licenses:'", POLICY["properties"]["licenses"], policy_reader.LICENSE_KEYS),
+        ("'changes:'", POLICY["properties"]["changes"]["items"], policy_reader.CHANGE_KEYS),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -350,6 +361,38 @@ def test_the_schema_refuses_the_structure_of_malformed_specs() -> None:
         ("allow_link_scripts: [a b]\n", False),
         ("zzz: 1\n", False),
         ("- a\n", False),
+        ("policy:\n", True),
+        ("policy: []\n", False),
+        ("policy: {zzz: 1}\n", False),
+        ("policy: {channels: [conda-forge, 'https://a.test/*']}\n", True),
+        ("policy: {channels: []}\n", False),
+        ("policy: {channels: ['a b']}\n", False),
+        ("policy: {channels: conda-forge}\n", False),
+        ("policy: {wheel_urls: ['https://files.pythonhosted.org/*', '*']}\n", True),
+        ("policy: {wheel_urls: [pypi.org]}\n", False),
+        ("policy: {wheel_urls: ['https://pypi.org']}\n", False),
+        ("policy: {registries: [docker.io, 'localhost:5000']}\n", True),
+        ("policy: {registries: [docker.io/library]}\n", False),
+        ("policy: {base_images: ['docker.io/library/debian:12*']}\n", True),
+        ("policy: {base_images: [debian]}\n", False),
+        ("policy: {packages: {forbidden: [openssl <3.0.14], required: [a]}}\n", True),
+        ("policy: {packages: {forbiden: [a]}}\n", False),
+        ("policy: {packages: [a]}\n", False),
+        ("policy: {licenses: {allowed: [MIT], unknown: warn, of: {a: MIT}}}\n", True),
+        ("policy: {licenses: {unknown: maybe}}\n", False),
+        ("policy: {licenses: {allowed: []}}\n", False),
+        ("policy: {max_lock_age: 90, cooldown: '7'}\n", True),
+        ("policy: {max_lock_age: 0}\n", False),
+        ("policy: {cooldown: 1.5}\n", False),
+        ("policy: {cooldown: a week}\n", False),
+        ("policy: {wheels_only: true}\n", True),
+        ("policy: {wheels_only: 1}\n", False),
+        ("policy: {teams: {ops: [a@b.test]}, changes: [{environments: [a], by: [ops]}]}\n", True),
+        ("policy: {teams: {ops: [a]}}\n", False),
+        ("policy: {changes: [{environments: [a]}]}\n", False),
+        ("policy: {changes: [{environments: [], by: ['@']}]}\n", False),
+        ("policy: {changes: [{environments: [a], by: ['@'], signed: 1}]}\n", False),
+        ("policy: {changes: {a: b}}\n", False),
     ],
 )
 def test_settings_are_valid_by_the_schema_when_they_can_be_read(text: str, valid: bool) -> None:

@@ -211,13 +211,16 @@ def _split_url(url: str) -> tuple[str, str, str]:
     plain = _PLAIN_URL.fullmatch(url)
     if plain and "/t/" not in url and "/../" not in url:
         return plain[1], plain[2], ""
+    if not url.isprintable() or " " in url or "\\" in url:
+        return "", "", f"{shown(url)} is not the URL of a package"
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
         return "", "", f"{shown(url)} is not the URL of a package"
     if strip_credentials(url) != url:
         return "", "", "its URL holds credentials"
     path = unquote(parts.path).split("/")
-    if parts.query or ".." in path:
+    # What one program takes for a folder another takes for the end of the path.
+    if parts.query or parts.fragment or ".." in path or "%2f" in url.lower():
         return "", "", f"{shown(url)} is not the plain URL of a package"
     return path[-2] if len(path) > 2 else "no platform", path[-1], ""
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envsync.adapters.commit_tree import WHOLE, CommitTree
+from envsync.adapters.git_changes import LOG, read_changes
 from envsync.adapters.git_program import GitProgram, Ran
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
 from envsync.model.canonical import sha256_hex
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.model.record import TAG_PREFIX, Record, parse_record
-from envsync.ports.git import Commit, Records, Verdict
+from envsync.ports.git import Change, Commit, Records, Verdict
 from envsync.ports.tree import CommittedTree
 
 REFS = f"refs/tags/{TAG_PREFIX}"
@@ -115,6 +116,17 @@ class GitRepository:
             read_blob=self._git.read,
         )
         return self._trees.setdefault(commit.id, tree)
+
+    def changes(self, since: str, until: str, paths: Sequence[str]) -> tuple[Change, ...] | None:
+        """Return the commits after *since* ('': all) up to *until* that changed *paths*."""
+        if self._must("rev-parse", "--is-shallow-repository").out.strip() == b"true":
+            return None
+        try:
+            wanted = (f"^{self.commit(since).id}",) if since else ()
+        except InvalidInput:
+            return None
+        head = self.commit(until).id
+        return read_changes(self._must(*LOG, head, *wanted, "--", *paths).out)
 
     def uncommitted(self, folders: Sequence[str]) -> tuple[str, ...]:
         """Return paths under *folders* whose working copy differs from HEAD."""

@@ -83,8 +83,8 @@ class Client:
 
     def validate(self, *names: str) -> Validation:
         """Return every fault of the settings and of environments in the working folder."""
-        desk = self._parts.desk()
-        return validate(desk.tree, desk.parse, names)
+        desk, readers = self._parts.desk(), self._parts.readers()
+        return validate(desk.tree, readers, names, self._parts.now().date())
 
     def lock(
         self,
@@ -111,10 +111,11 @@ class Client:
         )
         return report.with_broken(repository.broken)
 
-    def plan(self, *names: str, revision: str = "HEAD") -> Plan:
+    def plan(self, *names: str, revision: str = "HEAD", policy_from: str = "") -> Plan:
         """Return what apply would do to make the registry hold what a commit asks for, and why.
 
-        Changes nothing. *names* narrow it; globs work.
+        Changes nothing. *names* narrow it; globs work. It is judged by its own policy, or by that
+        of the revision *policy_from*.
         """
         config = self._config(revision)
         planned = make_plan(
@@ -123,6 +124,7 @@ class Client:
             self._parts.readers(),
             revision=revision,
             names=names,
+            policy_from=policy_from,
         )
         return planned.plan
 

@@ -13,6 +13,8 @@ from typing import Literal
 
 from envsync.errors import Position
 
+# Places do not count when two policies are compared: they say the same.
+
 PolicyRule = Literal[
     "channels",
     "wheel_urls",
@@ -35,14 +37,14 @@ class Item:
     """One text of the policy and where it stands."""
 
     text: str
-    where: Position
+    where: Position = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
     """A list that says everything that is allowed."""
 
-    where: Position
+    where: Position = field(compare=False)
     texts: tuple[str, ...]
 
 
@@ -50,7 +52,7 @@ class Allowed:
 class Days:
     """A number of days and where it stands."""
 
-    where: Position
+    where: Position = field(compare=False)
     days: int
 
     def __str__(self) -> str:
@@ -61,11 +63,11 @@ class Days:
 class Licenses:
     """Which licences packages may have. Items are SPDX licences, globs too."""
 
-    where: Position
+    where: Position = field(compare=False)
     allowed: Allowed | None = None
     forbidden: tuple[Item, ...] = ()
     unknown: WhenUnknown = "refuse"
-    unknown_at: Position
+    unknown_at: Position = field(compare=False)
     """Where `unknown` stands; where the licences stand when it is not written."""
     of: Mapping[str, str] = field(default_factory=dict)
     """What a person found out: package to licence. It wins over what the channel says."""
@@ -75,7 +77,7 @@ class Licenses:
 class Owners:
     """Who may change some environments."""
 
-    where: Position
+    where: Position = field(compare=False)
     environments: tuple[str, ...]
     """Globs of names."""
     by: tuple[str, ...]
@@ -108,10 +110,10 @@ class Policy:
     licenses: Licenses | None = None
     max_lock_age: Days | None = None
     cooldown: Days | None = None
-    wheels_only: Position | None = None
-    """Where it is asked for; None when it is not."""
+    wheels_only: Item | None = None
+    """None when it is not asked for."""
     changes: tuple[Owners, ...] = ()
-    origin: str = ""
+    origin: str = field(default="", compare=False)
     """Which revision it was read from, for messages; '' for the same tree as the environments."""
     own_registry: str = ""
     """``registry:`` of the same settings: what stands there is the repository's own."""
@@ -141,8 +143,10 @@ class Span:
     first: datetime.date | None = None
     last: datetime.date | None = None
 
-    def holds(self, day: datetime.date) -> bool:
-        """Tell whether *day* is one of them."""
+    def holds(self, day: datetime.date | None) -> bool:
+        """Tell whether *day* is one of them; None stands for any day."""
+        if day is None:
+            return self.first is None and self.last is None
         return not (
             (self.first is not None and day < self.first)
             or (self.last is not None and day > self.last)

@@ -71,7 +71,9 @@ def read_policy(node: Node | None, faults: Faults) -> Policy:
         licenses=_licenses(document, faults),
         max_lock_age=_days(document, "max_lock_age", faults),
         cooldown=_days(document, "cooldown", faults),
-        wheels_only=wheels_only.where if wheels_only is not None and asked else None,
+        wheels_only=Item(text="true", where=wheels_only.where)
+        if wheels_only is not None and asked
+        else None,
         changes=tuple(_changes(document.get("changes"), teams, faults)),
     )
 
@@ -105,8 +107,10 @@ def _channel(text: str) -> tuple[str, str] | None:
 def _url(text: str) -> tuple[str, str] | None:
     if problem := _channel(text):
         return problem
-    if "://" not in text and not text.startswith("*"):
+    if "://" not in text and text != "*":
         return "is not a URL", "Write https://files.pythonhosted.org/*, for example."
+    if text != "*" and "/" not in text.partition("://")[2]:
+        return "names no files of the host", f"Write {text}/*"
     return None
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from envsync.errors import Unavailable
 from envsync.model.config import CONFIG_FILE, Config
 from envsync.model.document import Faults
+from envsync.model.policy import Breach
 from envsync.operations.load import environment_names, load_config, select
+from envsync.operations.policy import Judging
 from envsync.operations.readers import Readers, read_lock
 from envsync.operations.recalled import Traced, document_of, key_of, recalled
 from envsync.planning.states import Blocked, Desired
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from envsync.operations.resolve import Resolved
 
 
+_BY_ITS_OWN = Judging()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """One environment that can be built."""
@@ -29,6 +35,8 @@ class Wish:
     desired: Desired
     resolved: Callable[[], Resolved]
     """Returns its spec, its lock and what follows from them; may have to read them first."""
+    notices: tuple[Breach, ...] = ()
+    """What the policy lets pass, and wants to be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +53,12 @@ class Wishes:
         return tuple(sorted({*self.wishes, *self.blocked}))
 
 
-def desire(tree: CommittedTree, readers: Readers, names: Sequence[str] = ()) -> Wishes:
+def desire(
+    tree: CommittedTree,
+    readers: Readers,
+    names: Sequence[str] = (),
+    judging: Judging = _BY_ITS_OWN,
+) -> Wishes:
     """Read what *tree* asks for, of the environments that *names* (globs too) select.
 
     Raises InvalidInput when the settings are wrong or a name selects nothing.
@@ -54,36 +67,37 @@ def desire(tree: CommittedTree, readers: Readers, names: Sequence[str] = ()) -> 
     config = load_config(tree, readers.parse, faults)
     faults.check(f"{CONFIG_FILE} cannot be used")
     selected = select(environment_names(tree), names)
-    keys = {
-        name: key_of(tree, f"{readers.root} {readers.channel_alias}", name) for name in selected
-    }
+    place = f"{readers.root} {readers.channel_alias} {judging.source}"
+    keys = {name: key_of(tree, place, name) for name in selected}
     documents = readers.memory.recall(keys.values())
     wishes: dict[str, Wish] = {}
     blocked: dict[str, Blocked] = {}
     fresh: dict[str, bytes] = {}
     for name, key in keys.items():
-        known = recalled(documents[key], tree) if key in documents else None
+        known = recalled(documents[key], tree, judging.day) if key in documents else None
         if known is not None:
-            wishes[name] = Wish(desired=known, resolved=_again(tree, readers, config, known))
+            again = partial(_again, tree, readers, config, known, judging)
+            wishes[name] = Wish(desired=known, resolved=again)
             continue
         traced = Traced(tree)
-        found = _resolve(traced, readers, config, name)
+        found = _resolve(traced, readers, config, name, judging)
         if isinstance(found, Blocked):
             blocked[name] = found
-        else:
-            wishes[name] = Wish(desired=found.desired, resolved=_kept(found))
-            fresh[key] = document_of(found.desired, traced.seen)
+            continue
+        wishes[name] = Wish(desired=found.desired, resolved=_kept(found), notices=found.notices)
+        if found.span is not None:
+            fresh[key] = document_of(found.desired, traced.seen, found.span)
     readers.memory.remember(fresh)
     return Wishes(config=config, wishes=wishes, blocked=blocked)
 
 
 def _resolve(
-    tree: CommittedTree | Traced, readers: Readers, config: Config, name: str
+    tree: CommittedTree | Traced, readers: Readers, config: Config, name: str, judging: Judging
 ) -> Resolved | Blocked:
     # Judging a lock takes libraries that are not needed where everything is remembered.
     from envsync.operations.resolve import resolve
 
-    return resolve(tree, readers, config, name)
+    return resolve(tree, readers, config, name, judging)
 
 
 def _kept(found: Resolved) -> Callable[[], Resolved]:
@@ -91,19 +105,16 @@ def _kept(found: Resolved) -> Callable[[], Resolved]:
 
 
 def _again(
-    tree: CommittedTree, readers: Readers, config: Config, known: Desired
-) -> Callable[[], Resolved]:
-    def resolved() -> Resolved:
-        found = _resolve(tree, readers, config, known.name)
-        if isinstance(found, Blocked) or found.desired != known:
-            raise Unavailable(
-                f"what is remembered of {known.name} is not what {tree.label} says",
-                detail="The cache was written by something else than this envsync.",
-                hint="Delete envsync's cache folder, and run it again.",
-            )
-        return found
-
-    return resolved
+    tree: CommittedTree, readers: Readers, config: Config, known: Desired, judging: Judging
+) -> Resolved:
+    found = _resolve(tree, readers, config, known.name, judging)
+    if isinstance(found, Blocked) or found.desired != known:
+        raise Unavailable(
+            f"what is remembered of {known.name} is not what {tree.label} says",
+            detail="The cache was written by something else than this envsync.",
+            hint="Delete envsync's cache folder, and run it again.",
+        )
+    return found
 
 
 __all__ = ["Readers", "Wish", "Wishes", "desire", "read_lock"]

@@ -7,12 +7,15 @@ request share one answer: the first lock decides, until somebody upgrades it.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
+from dataclasses import replace
 
 from envsync.errors import EnvsyncError, InvalidInput, Misuse
 from envsync.model.config import LOCKS, Config
 from envsync.model.lock import IMAGE_FILE, LOCK_FILE, Lock
 from envsync.model.package_changes import direct_names, package_changes
+from envsync.model.policy import Breach, Policy
 from envsync.model.request import request_hash
 from envsync.model.spec import Spec
 from envsync.operations.lock_report import LockCheck, LockOutcome, LockReport
@@ -25,7 +28,10 @@ from envsync.operations.lock_work import (
     solve,
 )
 from envsync.operations.own_wheels import own_wheels
+from envsync.operations.policy import refused
 from envsync.planning.freshness import LockRules, Stale, freshness, wanted_platforms
+from envsync.planning.policy import judge
+from envsync.planning.policy_case import Case
 from envsync.ports.locks import LockFiles, ParseLock
 from envsync.ports.tree import Tree
 
@@ -47,6 +53,9 @@ def lock_environments(
     A failing environment blocks no other. Raises Misuse when nothing locks a package to upgrade.
     """
     states = {spec.name: _state(spec, tree, tools.parse, rules) for spec in specs}
+    policy, now = rules.config.policy, tools.now()
+    seen = min(choices.exclude_newer or now, now)
+    choices = _cooled(choices, policy, now)
     _require_known(choices, [old for old, _ in states.values()])
     outcomes: dict[str, LockOutcome] = {}
     works = []
@@ -54,9 +63,10 @@ def lock_environments(
         old, why = states[spec.name]
         remote = spec.build is not None and spec.build.remote
         if remote or (not why and not _chosen(choices, old)):
-            outcomes[spec.name] = LockOutcome(name=spec.name, outcome="fresh")
+            outcomes[spec.name] = _fresh(spec, old, rules, now)
         else:
             work = _work(spec, old, why, rules.config)
+            work.chosen = _day(old, choices, seen)
             _take_wheels(work, tree)
             works.append(work)
     if works and not choices.chooses_anew:
@@ -64,7 +74,9 @@ def lock_environments(
     _solve(works, rules, tools, choices)
     files: dict[str, LockFiles] = {}
     for work in works:
-        outcomes[work.spec.name] = _finish(work, tools, files)
+        if policy.max_lock_age is None:
+            work.chosen = ""  # nobody asks, and so the lock says nothing of clocks
+        outcomes[work.spec.name] = _finish(work, tools, files, rules, now)
     tools.write(files)
     return LockReport(environments=tuple(outcomes[name] for name in sorted(outcomes)))
 
@@ -174,12 +186,55 @@ def _base_of(lock: Lock) -> str:
     return lock.image.digest or (images[0] if images else "")
 
 
-def _finish(work: LockWork, tools: LockTools, files: dict[str, LockFiles]) -> LockOutcome:
+def _cooled(choices: LockChoices, policy: Policy, now: datetime.datetime) -> LockChoices:
+    """Return the choices of which nothing is younger than the policy wants packages to be."""
+    if policy.cooldown is None:
+        return choices
+    newest = now - datetime.timedelta(days=policy.cooldown.days)
+    return replace(choices, exclude_newer=min(choices.exclude_newer or newest, newest))
+
+
+def _day(old: Lock | None, choices: LockChoices, seen: datetime.datetime) -> str:
+    """Return the day on which everything in a new lock was last chosen anew.
+
+    *seen* is until when packages were seen: what was left out on purpose makes a lock no younger.
+    """
+    if old is not None and not choices.upgrade:
+        return old.image.chosen
+    return seen.date().isoformat()
+
+
+def _fresh(spec: Spec, lock: Lock | None, rules: LockRules, now: datetime.datetime) -> LockOutcome:
+    """Return how it ends for a lock that is kept: nothing is written, whatever the policy says."""
+    breaches = _breaches(spec, lock, rules, now)
+    if breaches:
+        error = refused(spec.name, breaches)
+        return LockOutcome(name=spec.name, outcome="failed", error=error)
+    return LockOutcome(name=spec.name, outcome="fresh")
+
+
+def _breaches(
+    spec: Spec, lock: Lock | None, rules: LockRules, now: datetime.datetime
+) -> tuple[Breach, ...]:
+    policy = rules.config.policy
+    return judge(Case(policy=policy, spec=spec, lock=lock, rules=rules, day=now.date()))
+
+
+def _finish(
+    work: LockWork,
+    tools: LockTools,
+    files: dict[str, LockFiles],
+    rules: LockRules,
+    now: datetime.datetime,
+) -> LockOutcome:
     name, old = work.spec.name, work.old
     try:
         if work.error is not None:
             raise work.error
-        lock, files[name] = render(work, tools)
+        lock, written = render(work, tools)
+        if breaches := _breaches(work.spec, lock, rules, now):
+            raise refused(name, breaches)
+        files[name] = written
     except EnvsyncError as error:
         tools.progress.done(name, "failed")
         return LockOutcome(name=name, outcome="failed", why=work.why, error=error)

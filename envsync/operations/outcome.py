@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from envsync.errors import Conflict, EnvsyncError, InvalidInput, NotAllowed, Unavailable
+from envsync.errors import (
+    Conflict,
+    EnvsyncError,
+    InvalidInput,
+    NotAllowed,
+    PolicyRefused,
+    Unavailable,
+)
 from envsync.planning.plan import EnvironmentPlan
 
 PRECEDENCE = (1, 5, 6, 7, 4, 8, 3, 2)
@@ -59,6 +66,8 @@ def refusal(plan: EnvironmentPlan) -> Result:
     error: EnvsyncError
     if plan.state == "conflict":
         error = Conflict(f"{plan.name}: a person must decide", detail=detail, hint=plan.hint)
+    elif plan.state == "invalid" and reason.code.startswith("policy_"):
+        error = PolicyRefused(f"{plan.name} is refused by policy", detail=detail, hint=plan.hint)
     elif plan.state == "invalid":
         error = InvalidInput(f"{plan.name} cannot be built", detail=detail, hint=plan.hint)
     elif reason.code == "not_allowed":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LOCKS
 from envsync.model.lifecycle import LIFECYCLE
@@ -13,11 +13,13 @@ from envsync.operations.desire import Wish, Wishes, desire
 from envsync.operations.lifecycles import Lifecycles, load_lifecycles
 from envsync.operations.load import environment_names
 from envsync.operations.observe import Registries, observe
+from envsync.operations.owners import Verdict, changed_by
 from envsync.operations.parallel import threads
+from envsync.operations.policy import judging_of
 from envsync.operations.readers import Readers
-from envsync.planning.diff import blocked_plan, diff, unknown_plan
+from envsync.planning.diff import blocked_plan, diff, policy_reasons, unknown_plan
 from envsync.planning.plan import CHANGING, EnvironmentPlan, Plan
-from envsync.planning.states import Blocked
+from envsync.planning.states import Blocked, latest
 from envsync.ports.git import Commit, GitReader, Records
 
 WATCHED = (ENVIRONMENTS, LOCKS, LIFECYCLE, CONFIG_FILE)
@@ -42,16 +44,23 @@ def make_plan(
     *,
     revision: str = "HEAD",
     names: Sequence[str] = (),
+    policy_from: str = "",
 ) -> Planned:
-    """Plan what would make the registry hold what *revision* asks for."""
+    """Plan what would make the registry hold what *revision* asks for.
+
+    It is judged by its own policy, or by that of the revision *policy_from*: whoever asks for a
+    change must not be the one who says what is allowed.
+    """
     commit = git.commit(revision)
     tree = git.tree(commit.id)
+    judging = judging_of(git, readers.parse, date=commit.date, policy_from=policy_from)
     with threads(2) as beside:
         # Both wait for git, and perhaps for its remote; neither needs what is read meanwhile.
         reading = beside.submit(git.records)
         changed = beside.submit(git.uncommitted, WATCHED)
         lifecycles = load_lifecycles(tree, readers.parse)
-        wishes = desire(tree, readers, names)
+        wishes = desire(tree, readers, names, judging)
+    policy = judging.of(wishes.config)
     read = reading.result()
     records = read.value if isinstance(read, Present) else Records(records=(), broken={})
     plans = [blocked_plan(blocked) for blocked in wishes.blocked.values()]
@@ -67,6 +76,12 @@ def make_plan(
         observed = observe(sound.values(), records, registries, lifecycles.known)
         for name, wish in sound.items():
             found = diff(wish.desired, observed[name])
+            if found.state in CHANGING and policy.changes:
+                newest = latest(observed[name].records)
+                since = policy_from or (newest.commit if newest else "")
+                found = _owned(found, changed_by(git, policy, name, since, commit.id))
+            notices = (*found.notices, *policy_reasons(wish.notices))
+            found = replace(found, notices=notices)
             plans.append(_explained(git, readers, wish, found, observed[name].records))
     known = {record.name for record in records.records}
     plan = Plan(
@@ -75,6 +90,8 @@ def make_plan(
         environments=tuple(sorted(plans, key=lambda one: one.name)),
         removed=() if names else tuple(sorted(known - set(environment_names(tree)))),
         uncommitted=changed.result(),
+        policy_from=git.commit(policy_from).id if policy_from else "",
+        policy_changed=policy != wishes.config.policy,
     )
     return Planned(
         plan=plan,
@@ -83,6 +100,16 @@ def make_plan(
         records=records.records,
         lifecycles=lifecycles,
     )
+
+
+def _owned(plan: EnvironmentPlan, verdict: Verdict) -> EnvironmentPlan:
+    """Add who changed it; what may not go on becomes a plan of nothing."""
+    if verdict.breaches:
+        detail = "\n".join(map(str, verdict.breaches))
+        plan = blocked_plan(
+            Blocked(name=plan.name, reason="policy", detail=detail, breaches=verdict.breaches)
+        )
+    return replace(plan, notices=policy_reasons(verdict.notices))
 
 
 def _explained(

@@ -7,6 +7,7 @@ holds for exactly the trees in which these files are the same.
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
@@ -14,11 +15,13 @@ from typing import get_args
 
 from envsync.errors import InvalidInput
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LOCKS
+from envsync.model.policy import Span
 from envsync.model.spec import Kind
 from envsync.planning.states import Desired
 from envsync.ports.tree import CommittedTree, TreeFile
 
 _FIELDS = {field.name for field in fields(Desired)}
+_ALWAYS = Span()
 _TYPES = {"format": int, "copied": bool}
 """Of the fields that are no text."""
 
@@ -61,16 +64,22 @@ def key_of(tree: CommittedTree, place: str, name: str) -> str:
     return json.dumps([place, name, *map(tree.identity, where)])
 
 
-def document_of(desired: Desired, seen: Mapping[str, str]) -> bytes:
+def document_of(desired: Desired, seen: Mapping[str, str], span: Span = _ALWAYS) -> bytes:
     """Return what to remember."""
-    return json.dumps({"desired": asdict(desired), "seen": dict(seen)}).encode()
+    days = [day.isoformat() if day else None for day in (span.first, span.last)]
+    return json.dumps({"desired": asdict(desired), "seen": dict(seen), "days": days}).encode()
 
 
-def recalled(document: bytes, tree: CommittedTree) -> Desired | None:
-    """Return what is remembered, None when it is not about this tree or not of this shape."""
+def recalled(
+    document: bytes, tree: CommittedTree, day: datetime.date | None = None
+) -> Desired | None:
+    """Return what is remembered, None when it is not about this tree, *day*, or of this shape."""
     try:
         found = json.loads(document)
         seen, values = found["seen"], found["desired"]
+        first, last = (datetime.date.fromisoformat(day) if day else None for day in found["days"])
+        if not Span(first=first, last=last).holds(day):
+            return None
         if any(tree.identity(path) != identity for path, identity in seen.items()):
             return None
         return _desired(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,8 @@ from envsync.errors import Fault, InvalidInput
 from envsync.model.document import Faults
 from envsync.operations.lifecycles import load_lifecycles
 from envsync.operations.load import environment_names, load_config, load_environment, select
-from envsync.ports.documents import ParseDocument
+from envsync.operations.policy import Judging, policy_faults
+from envsync.operations.readers import Readers
 from envsync.ports.tree import Tree
 
 
@@ -25,18 +27,26 @@ class Validation:
     """Of the settings and of all environments, by file and place."""
 
 
-def validate(tree: Tree, parse: ParseDocument, names: Sequence[str] = ()) -> Validation:
-    """Check settings and environments; raises InvalidInput only for a name that selects nothing."""
-    faults = Faults()
-    load_config(tree, parse, faults)
+def validate(tree: Tree, readers: Readers, names: Sequence[str], day: datetime.date) -> Validation:
+    """Check settings and environments, and by the policy what is asked for and what is locked.
+
+    *day* is to which the policy counts days. Raises InvalidInput only for a name that selects
+    nothing.
+    """
+    faults, parse = Faults(), readers.parse
+    config = load_config(tree, parse, faults)
     selected = select(environment_names(tree), names)
     broken = []
+    specs = []
     for name in selected:
         try:
-            load_environment(tree, parse, name)
+            specs.append(load_environment(tree, parse, name))
         except InvalidInput as error:
             broken.append(name)
             faults.extend(error.faults)
+    for name, found in policy_faults(tree, readers, config, specs, Judging(day=day)).items():
+        broken.append(name)
+        faults.extend(found)
     for name, unread in load_lifecycles(tree, parse, selected if names else None).broken.items():
         broken += [name] if name in selected and name not in broken else []
         faults.extend(unread.faults)

@@ -5,9 +5,11 @@ A failed read never becomes a decision: only a proved absence leads to building.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from envsync.model.names import next_version
+from envsync.model.policy import Breach
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.model.record import Record
 from envsync.planning.plan import Action, EnvironmentPlan, Reason
@@ -26,12 +28,22 @@ def version_to_be(desired: Desired, records: tuple[Record, ...]) -> str:
 
 def blocked_plan(blocked: Blocked) -> EnvironmentPlan:
     """Return the plan of an environment that must be mended first."""
+    first = Reason(code=blocked.reason, text=blocked.detail)
+    hints = [blocked.hint, *(breach.hint for breach in blocked.breaches)]
     return EnvironmentPlan(
         name=blocked.name,
         state="invalid",
-        reasons=(Reason(code=blocked.reason, text=blocked.detail),),
-        hint=blocked.hint,
+        reasons=(
+            *(() if blocked.reason == "policy" else (first,)),
+            *policy_reasons(blocked.breaches),
+        ),
+        hint="\n".join(dict.fromkeys(filter(None, hints))),
     )
+
+
+def policy_reasons(breaches: Iterable[Breach]) -> tuple[Reason, ...]:
+    """Return what breaks the policy as reasons: ``policy_channels`` and so on."""
+    return tuple(Reason(code=f"policy_{breach.rule}", text=str(breach)) for breach in breaches)
 
 
 def unknown_plan(name: str, *unknowns: Unknown) -> EnvironmentPlan:

@@ -92,6 +92,8 @@ class EnvironmentPlan:
     changes: tuple[PackageChange, ...] = ()
     effort: Effort | None = None
     hint: str = ""
+    notices: tuple[Reason, ...] = ()
+    """What somebody should know although it stops nothing."""
 
     @property
     def id(self) -> str:
@@ -122,6 +124,10 @@ class Plan:
     """Names with records and no spec: their images stay, nothing is done."""
     uncommitted: tuple[str, ...] = ()
     """Changed files that are not part of the plan because they are not committed."""
+    policy_from: str = ""
+    """The commit that the policy was read from; '' for the commit itself."""
+    policy_changed: bool = False
+    """Whether the commit has another policy than that."""
 
     @property
     def id(self) -> str:

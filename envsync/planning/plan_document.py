@@ -14,7 +14,7 @@ from envsync.planning.plan import EnvironmentPlan, Plan
 if TYPE_CHECKING:
     from envsync.model.package_changes import PackageChange, PackageState
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 
 
 def plan_document(plan: Plan) -> dict[str, Json]:
@@ -28,6 +28,7 @@ def plan_document(plan: Plan) -> dict[str, Json]:
         "environments": [_environment(environment) for environment in plan.environments],
         "removed": list(plan.removed),
         "uncommitted": list(plan.uncommitted),
+        "policy": {"from": plan.policy_from, "changed": plan.policy_changed},
     }
 
 
@@ -53,6 +54,7 @@ def _environment(plan: EnvironmentPlan) -> dict[str, Json]:
         "packages": [change_document(change) for change in plan.changes],
         "effort": effort,
         "hint": plan.hint,
+        "notices": [{"code": notice.code, "text": notice.text} for notice in plan.notices],
     }
 
 

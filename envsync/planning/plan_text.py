@@ -43,7 +43,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"Plan of commit {plan.commit[:12]} against {plan.registry}"
     yield ""
     for environment in plan.environments:
-        if environment.state != "in_sync":
+        if environment.state != "in_sync" or environment.notices:
             yield from _environment(environment)
             yield ""
     in_sync = plan.with_state("in_sync")
@@ -55,7 +55,9 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"- no spec any more, images and records stay: {', '.join(plan.removed)}"
     if plan.uncommitted:
         yield f"! not committed, so not part of this plan: {', '.join(plan.uncommitted[:FOLD])}"
-    if in_sync or plan.removed or plan.uncommitted:
+    if plan.policy_changed:
+        yield f"! judged by the policy of {plan.policy_from[:12]}; this commit changes it"
+    if in_sync or plan.removed or plan.uncommitted or plan.policy_changed:
         yield ""
     if plan.changing:
         yield "To carry it out:"
@@ -98,5 +100,7 @@ def _environment(plan: EnvironmentPlan) -> Iterator[str]:
             f"    about {size(effort.bytes_to_push)} to push:"
             f" {effort.layers_to_push} of {effort.layers} layers"
         )
+    for notice in plan.notices:
+        yield from (f"    notice: {line}" for line in notice.text.splitlines())
     for line in plan.hint.splitlines():
         yield f"    {line}"

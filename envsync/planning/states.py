@@ -8,6 +8,7 @@ from typing import Literal
 
 from envsync.model.lifecycle import Lifecycle
 from envsync.model.names import content_tag, version_order
+from envsync.model.policy import Breach
 from envsync.model.reading import ABSENT, Reading
 from envsync.model.record import Record
 from envsync.model.spec import Kind
@@ -18,6 +19,7 @@ InputReason = Literal[
     "lock_unsatisfied",
     "lock_platform_missing",
     "lock_integrity",
+    "policy",
 ]
 """Why what git holds cannot be built."""
 
@@ -30,6 +32,8 @@ class Blocked:
     reason: InputReason
     detail: str
     hint: str = ""
+    breaches: tuple[Breach, ...] = ()
+    """What breaks the policy; besides another reason, what of the spec does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,17 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A commit that changed some files, and who it is from."""
+
+    commit: str
+    email: str
+    """Of the author, as the commit says it: whoever wrote the commit chose it."""
+    signer: str
+    """Address of who signed it, when git verified that with the keys of this machine; else ''."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
     """All records that the arbiter holds, and the tags below ``env/`` that are not records."""
 
@@ -42,6 +53,11 @@ class GitReader(Protocol):
 
     def tree(self, revision: str) -> CommittedTree:
         """Return a commit's tree."""
+
+    def changes(self, since: str, until: str, paths: Sequence[str]) -> tuple[Change, ...] | None:
+        """Return the commits after *since* ('': all) up to *until* that changed *paths*, newest
+        first; None when not all of them are here, as in a shallow clone.
+        """
 
     def records(self) -> Reading[Records]:
         """Read all records from the arbiter."""

@@ -20,20 +20,32 @@ from envsync.planning.plan_text import plan_text
 @click.command("plan")
 @click.argument("names", nargs=-1)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan here.")
+@click.option(
+    "--policy-from", metavar="REF", default="", help="Judge by the policy of this revision."
+)
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
 @click.pass_context
 def command(
-    context: click.Context, names: tuple[str, ...], out: Path | None, detailed_exitcode: bool
+    context: click.Context,
+    names: tuple[str, ...],
+    out: Path | None,
+    policy_from: str,
+    detailed_exitcode: bool,
 ) -> None:
     """Show what apply would do, and why. Changes nothing.
 
     NAMES of environments narrow it; globs work. The plan is of the commit HEAD: what is not
-    committed is named and not part of it.
+    committed is named and not part of it. In a pull request, --policy-from names the branch that
+    it goes into: whoever asks for a change must not say what is allowed.
     """
     session: Session = context.obj
     config = session.committed_config()
     planned = make_plan(
-        session.git(config), session.registries(config), session.readers(), names=names
+        session.git(config),
+        session.registries(config),
+        session.readers(),
+        names=names,
+        policy_from=policy_from,
     )
     document = json.dumps(plan_document(planned.plan), indent=2, ensure_ascii=False)
     if out is not None:

@@ -6,9 +6,9 @@ import json
 
 import click
 
-from envsync.adapters.strict_yaml import parse_document
 from envsync.adapters.worktree import WorkTree
 from envsync.cli.errors import fault_document
+from envsync.cli.session import Session
 from envsync.errors import InvalidInput
 from envsync.operations.validate import Validation, validate
 
@@ -19,9 +19,12 @@ from envsync.operations.validate import Validation, validate
 def command(context: click.Context, names: tuple[str, ...]) -> None:
     """Check envsync.yaml and environments, and report every fault found.
 
+    With a policy, what is locked is judged too, as if it was committed today.
+
     NAMES of environments narrow it; globs work.
     """
-    found = validate(WorkTree(context.obj.root), parse_document, names)
+    session: Session = context.obj
+    found = validate(WorkTree(session.root), session.readers(), names, session.now().date())
     click.echo(_json(found) if context.obj.format == "json" else _text(found))
     if found.faults:
         context.exit(InvalidInput.exit_code)
