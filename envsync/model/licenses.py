@@ -57,7 +57,7 @@ _Fold = Callable[[list[bool]], bool]
 
 
 def _holds(text: str, named: Callable[[str], bool], *, choice: _Fold, both: _Fold) -> bool:
-    if named(text) or not is_spdx(text):
+    if not is_spdx(text):
         return named(text)
     tokens = _TOKEN.findall(text)
     position = 0
