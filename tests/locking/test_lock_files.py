@@ -15,7 +15,13 @@ from envsync.errors import InvalidInput
 from envsync.model.canonical import sha256_hex
 from envsync.model.document import Faults
 from envsync.model.lock import BasePlatform, ImageLock, Lock, LockedPackage
-from envsync.model.lock_text import render_conda_lock, render_image, scalar, split_packages
+from envsync.model.lock_text import (
+    render_conda_lock,
+    render_image,
+    scalar,
+    split_packages,
+    split_tables,
+)
 
 HASHES = {"linux-64": "a" * 64, "osx-arm64": "b" * 64}
 
@@ -205,6 +211,38 @@ TAMPERED: dict[str, tuple[Callable[[str], str], str]] = {
         lambda t: t.replace("/conda-forge/", "/t/tk-123/conda-forge/"),
         "its URL holds credentials",
     ),
+    "a fragment that looks like a channel": (
+        lambda t: t.replace("py311_0.conda", "py311_0.conda#/conda-forge/linux-64/x.conda"),
+        "is not the plain URL of a package",
+    ),
+    "a folder in disguise": (
+        lambda t: t.replace("/conda-forge/", "/evil%2Fconda-forge/"),
+        "is not the plain URL of a package",
+    ),
+    "a path that climbs in disguise": (
+        lambda t: t.replace("/conda-forge/", "/conda-forge/%2e%2e/evil/"),
+        "is not the plain URL of a package",
+    ),
+    "a host before the host": (
+        lambda t: t.replace("conda.anaconda.org", "conda.anaconda.org@evil.test"),
+        "its URL holds credentials",
+    ),
+    "a backslash, which some take for a slash": (
+        lambda t: t.replace("https://conda", "https://evil.test\\\\conda"),
+        "is not the URL of a package",
+    ),
+    "a line break in the URL, which some leave out": (
+        lambda t: re.sub(r"url: (https://conda\S+/num)(py\S+)", r'url: "\1\\n\2"', t),
+        "is not the URL of a package",
+    ),
+    "white space in the URL": (
+        lambda t: re.sub(r"url: (https://conda)(\S+)", r"url: '\1 \2'", t),
+        "is not the URL of a package",
+    ),
+    "a wheel's fragment": (
+        lambda t: t.replace("py3-none-any.whl", "py3-none-any.whl#x"),
+        "is not the plain URL of a package",
+    ),
     "another scheme": (
         lambda t: t.replace("https://conda", "ftp://conda"),
         "is not the URL of a package",
@@ -262,6 +300,70 @@ def test_a_lock_that_was_tampered_with_is_refused(case: str) -> None:
     text = "\n".join(map(str, faults))
     assert expected in text
     assert "locks/x/conda-lock.yml" in text
+
+
+FACTS = ImageLock(
+    request="c" * 64, image="scratch", chosen="2026-01-31", sizes={"a-1-0.conda": 7},
+    licenses={"a-1-0.conda": "MIT OR it's mine", "b: c": "yes"},
+    released={"a-1-0.conda": "2026-01-30"},
+)  # fmt: skip
+
+
+def test_what_is_known_of_packages_reads_back_in_both_ways() -> None:
+    text = render_image(FACTS).decode()
+    slow = text.replace("  a-1-0.conda: 7\n", "  a-1-0.conda:   7\n")
+    assert split_tables(text) is not None
+    assert split_tables(slow) is None
+    for spelling in (text, slow):
+        read = parse_lock(None, spelling.encode(), "locks/x")
+        assert read is not None
+        assert read.image == FACTS
+
+
+FORGED: dict[str, tuple[Callable[[str], str], str]] = {
+    "a day that does not exist": (
+        lambda t: t.replace("2026-01-31", "2026-02-30"),
+        "locks/x/image.yaml: 'chosen' is '2026-02-30', not a day such as 2025-03-31",
+    ),
+    "a day in other words": (
+        lambda t: t.replace("2026-01-31", "20260131"),
+        "'chosen' is '20260131', not a day",
+    ),
+    "a day of release that is none": (
+        lambda t: t.replace("2026-01-30", "long ago"),
+        "released of 'a-1-0.conda': 'long ago' is not a day such as 2025-03-31",
+    ),
+    "a licence that cannot be read": (
+        lambda t: t.replace("'yes'", '"y\\u202es"'),
+        "image.yaml:12:11: licenses of 'b: c': 'y\\u202es' is not a licence of at most 200 plain",
+    ),
+    "a licence without an end": (
+        lambda t: t.replace("'yes'", f"'{'(' * 201}'"),
+        "is not a licence of at most 200 plain characters",
+    ),
+    "a size that is none": (
+        lambda t: t.replace("a-1-0.conda: 7", "a-1-0.conda: '7 or so'"),
+        "sizes of 'a-1-0.conda': '7 or so' is not a number of bytes",
+    ),
+    "two licences of one package": (
+        lambda t: t.replace("licenses:\n", "licenses:\n  a-1-0.conda: 'MIT'\n"),
+        "The key 'a-1-0.conda' stands twice",
+    ),
+    "the table twice": (
+        lambda t: f"{t}licenses:\n  a-1-0.conda: 'MIT'\n",
+        "The key 'licenses' stands twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_facts_of_packages_that_make_no_sense_are_refused(case: str) -> None:
+    forge, expected = FORGED[case]
+    text = forge(render_image(FACTS).decode())
+    assert text != render_image(FACTS).decode()
+    with pytest.raises(InvalidInput) as raised:
+        parse_lock(None, text.encode(), "locks/x")
+    assert expected in str(raised.value)
 
 
 def test_all_faults_of_both_files_are_told_at_once_with_their_lines() -> None:
