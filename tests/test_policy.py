@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,8 +17,10 @@ from envsync.adapters.strict_yaml import parse_document
 from envsync.model.config import Config
 from envsync.model.config_reader import read_config
 from envsync.model.document import Faults
+from envsync.model.document import Mapping as MapNode
 from envsync.model.licenses import allowed_by, forbidden_by, is_spdx, plain_license
 from envsync.model.lock import BasePlatform, ImageLock, Lock, LockedPackage
+from envsync.model.policy_reader import POLICY_KEYS
 from envsync.operations.load import load_environment
 from envsync.planning import policy as policy_module
 from envsync.planning.freshness import LockRules
@@ -512,3 +516,71 @@ def test_no_text_of_a_lock_breaks_the_reading_of_licences(text: str) -> None:
 )
 def test_what_an_index_says_of_a_licence_can_stand_in_a_lock(said: str, kept: str) -> None:
     assert plain_license(said) == kept
+
+
+# Reading and documentation
+
+
+FAULTS = {
+    "{channels: []}": "envsync.yaml:1:20: 'channels' allows nothing",
+    "{channels: ['https://me:secret@a.test/b']}": "envsync.yaml:1:21: 'https://…@a.test/b' in "
+    "'channels' holds credentials",
+    "{channels: [a b]}": "envsync.yaml:1:21: 'a b' in 'channels' has white space in it",
+    "{wheel_urls: [pypi.org]}": "envsync.yaml:1:23: 'pypi.org' in 'wheel_urls' is not a URL",
+    "{wheel_urls: ['https://a.test']}": "envsync.yaml:1:23: 'https://a.test' in 'wheel_urls' names "
+    "no files of the host",
+    "{registries: [docker.io/library]}": "envsync.yaml:1:23: 'docker.io/library' in 'registries' is"
+    " not a host",
+    "{base_images: [debian]}": "envsync.yaml:1:24: 'debian' in 'base_images' does not say the "
+    "registry",
+    "{base_images: [team/base]}": "envsync.yaml:1:24: 'team/base' in 'base_images' does not say the"
+    " registry",
+    "{packages: {forbidden: ['conda-forge::a']}}": "envsync.yaml:1:33: 'conda-forge::a' names more "
+    "than a package and its versions",
+    "{packages: {required: [a=>1]}}": "envsync.yaml:1:32: '=>' in 'a=>1' is not an operator",
+    "{packages: {forbid: [a]}}": "envsync.yaml:1:21: 'forbid' is not a key of 'packages'",
+    "{licenses: {unknown: maybe}}": "envsync.yaml:1:30: 'maybe' says nothing about unknown "
+    "licences",
+    "{licences: {}}": "envsync.yaml:1:10: 'licences' is not a key of 'policy'",
+    "{max_lock_age: 0}": "envsync.yaml:1:24: 'max_lock_age' must be a whole number from 1 to 36500",
+    "{cooldown: 7 days}": "envsync.yaml:1:20: 'cooldown' must be a whole number from 1 to 36500",
+    "{wheels_only: 1}": "envsync.yaml:1:23: 'wheels_only' must be true or false",
+    "{teams: {ops: [ada]}}": "envsync.yaml:1:24: 'ada' is not an e-mail address",
+    "{teams: {a@b: []}}": "envsync.yaml:1:18: A team cannot be called 'a@b'",
+    "{changes: {by: [a]}}": "envsync.yaml:1:19: 'changes' is a map; it must be a list",
+    "{changes: [~]}": "envsync.yaml:1:20: An item of 'changes' is empty",
+    "{changes: [{by: [a@b.test]}]}": "envsync.yaml:1:20: An item of 'changes' has no "
+    "'environments'",
+    "{changes: [{environments: [a], by: [ops]}]}": "envsync.yaml:1:45: 'ops' is neither an e-mail "
+    "address nor one of 'teams'",
+}
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_a_policy_that_cannot_be_meant_is_a_fault_with_its_place(text: str) -> None:
+    faults = Faults()
+    root = parse_document(f"policy: {text}\n".encode(), "envsync.yaml", faults)
+    assert root is not None
+    read_config(root, faults)
+    (fault,) = faults
+    assert str(fault).splitlines()[0] == FAULTS[text]
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "policy.md").read_text()
+
+
+def test_every_rule_has_an_example_in_the_documentation_that_can_be_read() -> None:
+    examples = re.findall(r"```yaml\n(policy:\n.*?)```", PAGE, re.DOTALL)
+    shown = set()
+    for text in examples:
+        faults = Faults()
+        root = parse_document(text.encode(), "envsync.yaml", faults)
+        assert isinstance(root, MapNode)
+        read_config(root, faults)
+        assert list(faults) == [], text
+        policy = root.get("policy")
+        assert isinstance(policy, MapNode)
+        shown |= {key.text for key, _ in policy.entries}
+    assert shown == set(POLICY_KEYS)
+    for key in POLICY_KEYS:
+        assert key == "teams" or re.search(rf"^### .*\b{key}\b", PAGE, re.MULTILINE), key

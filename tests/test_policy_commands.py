@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import envsync.planning
+from envsync.model.canonical import sha256_hex
 from tests.parts.process import tool
 from tests.team import Team
 
@@ -470,3 +471,124 @@ def test_a_signature_proves_who_it_was_and_an_author_line_does_not(
     assert f"{says} {team.repository.head()[:12]} signed by eve@example.org" in done.out
     team.repository.git(*ada, "--amend", "--author=Bob <bob@example.org>")
     assert team.envsync("plan").code == 0
+
+
+# A lock that was changed by hand in a pull request
+
+
+def forge(team: Team, *changes: tuple[str, str]) -> None:
+    """Change the lock of ``train`` by hand, and the hash that says that nobody did."""
+    lock, image = (team.root / "locks/train" / name for name in ("conda-lock.yml", "image.yaml"))
+    before = lock.read_text()
+    after = before
+    for old, new in changes:
+        assert old in after, old
+        after = after.replace(old, new)
+    lock.write_text(after)
+    old_hash, new_hash = (sha256_hex(text.encode()) for text in (before, after))
+    image.write_text(image.read_text().replace(old_hash, new_hash))
+
+
+OTHER = ("tiny-00000", "tiny-00009")
+FORGED: dict[str, tuple[tuple[tuple[str, str], ...], str, str]] = {
+    "another package": ((OTHER,), "lock_unsatisfied", "tiny-00000 is not locked, the spec asks"),
+    "another version": (
+        (("version: '1.0'", "version: '6.6'"), ("-1.0-", "-6.6-")),
+        "lock_unsatisfied",
+        "tiny-00000 6.6 h",
+    ),
+    "another platform": (
+        (("platform: linux-64", "platform: osx-64"), ("  - linux-64", "  - osx-64")),
+        "lock_platform_missing",
+        "nothing is locked for linux-64",
+    ),
+    "another channel": (
+        (("url: file:///", "url: https://evil.test/"),),
+        "lock_unsatisfied",
+        "tiny-00000 is locked from https://evil.test/",
+    ),
+    "a channel within the channel": (
+        (("/noarch/", "/mirror/noarch/"),),
+        "lock_unsatisfied",
+        "/mirror, which is no channel of the spec",
+    ),
+    "a dependency that nothing satisfies": (
+        (("dependencies: {}", "dependencies:\n    evil: ''"),),
+        "lock_unsatisfied",
+        "evil is not locked, tiny-00000 asks evil",
+    ),
+    "without sha256": ((("    sha256:", "    sha:"),), "lock_integrity", "has no sha256"),
+    "another name": (
+        (("name: tiny-00000", "name: numpy"),),
+        "lock_integrity",
+        "its URL is that of tiny-00000 1.0, not of numpy 1.0",
+    ),
+    "another build": (
+        (("manager: conda", "manager: conda\n  build: evil_0"),),
+        "lock_integrity",
+        "not of evil_0",
+    ),
+    "another subdir": (
+        (("/noarch/", "/win-64/"),),
+        "lock_integrity",
+        "its URL is for win-64, not for linux-64",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_lock_that_was_changed_by_hand_is_refused_in_a_pull_request(
+    folder_team: Team, case: str
+) -> None:
+    team, (changes, code, words) = folder_team, FORGED[case]
+    team.spec("train", "tiny-00000=1.0")
+    team.envsync("lock")
+    pull_request(team, lambda: forge(team, *changes))
+    done = team.envsync("plan", "--format", "json", "--policy-from", "main")
+    assert done.code == 6
+    (found,) = done.json["environments"]
+    assert found["reasons"][0]["code"] == code
+    assert words in found["reasons"][0]["text"]
+
+
+def test_a_lock_that_lies_about_its_request_is_believed_outside_of_pull_requests_only(
+    folder_team: Team,
+) -> None:
+    """The hash is a fast path for a repository's own commits; a reviewer needs the whole answer."""
+    team = folder_team
+    team.spec("train", "tiny-00000=1.0")
+    team.envsync("lock")
+    pull_request(team, lambda: forge(team, OTHER))
+    assert team.envsync("plan").code == 0
+    done = team.envsync("plan", "--policy-from", "main")
+    assert done.code == 6
+    assert "tiny-00009 is locked, nothing asks for it any more" in done.out
+
+
+def test_a_wheel_from_somewhere_else_is_what_only_a_policy_can_find(folder_team: Team) -> None:
+    team = folder_team
+    settings(team, "wheel_urls: ['https://files.pythonhosted.org/*']")
+    team.repository.commit("a policy")
+    wheel = (
+        "- name: leaf\n  version: '1.0'\n  manager: pip\n  platform: linux-64\n  dependencies: {}\n"
+        "  url: https://evil.test/leaf-1.0-py3-none-any.whl\n"
+        f"  hash:\n    sha256: '{'a' * 64}'\n  category: main\n  optional: false\n"
+    )
+    text = (
+        f"name: train\nimage: scratch\nconda_file:\n  channels: ['{team.channel.as_uri()}']\n"
+        "  dependencies: [tiny-00000, {pip: [leaf]}]\n"
+    )
+    team.spec("train", "tiny-00000")
+    team.envsync("lock")
+
+    def add() -> None:
+        forge(team, ("  optional: false\n", f"  optional: false\n{wheel}"))
+        team.repository.write({"environments/train/environment.yaml": text})
+
+    pull_request(team, add, base="wheel_urls: ['https://files.pythonhosted.org/*']")
+    done = team.envsync("plan", "--policy-from", "main")
+    assert done.code == 6
+    assert (
+        "policy.wheel_urls of main allows https://files.pythonhosted.org/*; train: leaf comes from "
+        "https://evil.test"
+    ) in done.out
