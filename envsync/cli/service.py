@@ -29,8 +29,8 @@ from envsync.operations.refresh import Refreshed
 from envsync.planning.pace import Breaker, Pace
 
 _JITTER = 0.1
-_FOR_PEOPLE = (InvalidInput, Conflict)
-"""Errors that nothing mends but another commit."""
+_FOR_PEOPLE = frozenset({InvalidInput.exit_code, Conflict.exit_code})
+"""Of errors that nothing mends but another commit."""
 
 
 class Log:
@@ -264,7 +264,7 @@ class Service:
             if error is None:
                 self._pace.succeeded(result.name)
             else:
-                people = isinstance(error, _FOR_PEOPLE)
+                people = error.exit_code in _FOR_PEOPLE
                 self._pace.failed(result.name, tick.commit, now, for_people=people)
                 self.log(
                     "environment.failed",
