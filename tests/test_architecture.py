@@ -11,14 +11,16 @@ ROOT = Path(envsync.__file__).parent
 
 ALLOWED = {
     "errors": set[str](),
+    "failpoints": {"errors"},
     "model": {"errors"},
     "oci": {"model", "errors"},
     "planning": {"model", "errors"},
     "ports": {"planning", "oci", "model", "errors"},
-    "operations": {"ports", "planning", "oci", "model", "errors"},
-    "adapters": {"ports", "planning", "oci", "model", "errors"},
+    "operations": {"failpoints", "ports", "planning", "oci", "model", "errors"},
+    "adapters": {"failpoints", "ports", "planning", "oci", "model", "errors"},
     "client": {"operations", "adapters", "ports", "planning", "oci", "model", "errors"},
-    "cli": {"client", "operations", "adapters", "ports", "planning", "oci", "model", "errors"},
+    "cli": {"client", "operations", "adapters", "failpoints", "ports", "planning", "oci"}
+    | {"model", "errors"},
     "__init__": {"client", "planning", "operations", "model", "errors"},
     "__main__": {"cli"},
 }

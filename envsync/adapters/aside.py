@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from envsync.failpoints import reach
+
 _READ_ONLY_FILE = 0o444
 
 
@@ -64,7 +66,9 @@ class Aside:
                 while rest:
                     rest = rest[os.write(handle, rest) :]
             os.fsync(handle)
+            reach("file-rename.before")
             path.replace(target)
+            reach("file-rename.after")
         except BaseException:
             with suppress(OSError):
                 path.unlink()

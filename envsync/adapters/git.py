@@ -17,6 +17,7 @@ from envsync.adapters.commit_tree import WHOLE, CommitTree
 from envsync.adapters.git_changes import LOG, read_changes
 from envsync.adapters.git_program import GitProgram, Ran
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.failpoints import reach
 from envsync.model.canonical import sha256_hex
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.model.record import TAG_PREFIX, Record, parse_record
@@ -196,12 +197,14 @@ class GitRepository:
             return self._record_here(wanted)
         leases = [f"--force-with-lease={ref}:" for ref in wanted]
         specs = [f"{oid}:{ref}" for ref, oid in wanted.items()]
+        reach("record-push.before")
         # A pre-push hook belongs to people's branches, and may look at the working folder.
         ran = self._run(
             "push", "--porcelain", "--quiet", "--atomic", "--no-verify", "--no-follow-tags",
             "--no-signed",
             "--recurse-submodules=no", *leases, "--end-of-options", self.remote, *specs,
         )  # fmt: skip
+        reach("record-push.after")
         listed = self._remote_tags()
         if isinstance(listed, Unknown):
             return "unknown"
@@ -222,9 +225,11 @@ class GitRepository:
 
     def _record_here(self, wanted: Mapping[str, str]) -> Verdict:
         commands = ["start", *(f"create {ref} {oid}" for ref, oid in wanted.items())]
+        reach("record-write.before")
         ran = self._run(
             "update-ref", "--stdin", stdin="\n".join([*commands, "prepare", "commit\n"]).encode()
         )
+        reach("record-write.after")
         if ran.code == 0:
             return "recorded"
         found = {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from envsync.adapters.aside import sync_folder
 from envsync.errors import InvalidInput
+from envsync.failpoints import reach
 from envsync.model.config import LOCKS
 from envsync.model.lock import IMAGE_FILE, LOCK_FILE
 from envsync.ports.locks import LockFiles
@@ -42,7 +43,9 @@ class LockFolders:
                         staged.append((_aside(target, content), target))
             while staged:
                 source, target = staged[0]
+                reach("lock-write.before")
                 source.replace(target)
+                reach("lock-write.after")
                 staged.pop(0)
             for target in gone:
                 target.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from types import FrameType
 
 import click
 
-from envsync import __version__
+from envsync import __version__, failpoints
 from envsync.cli.errors import of_the_system, report
 from envsync.cli.session import Session
 from envsync.errors import EnvsyncError, Misuse
@@ -150,6 +150,7 @@ def run(arguments: Sequence[str], session: Session) -> int:
     """Run one command and return the exit code; every error ends here, and none as a traceback."""
     as_json = _wants_json(arguments)
     try:
+        failpoints.arm(session.environ.get(failpoints.VARIABLE, ""))
         result = cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=session)
     except EnvsyncError as error:
         return report(error, as_json=as_json)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from envsync.errors import Conflict, NotAllowed, Unavailable
+from envsync.failpoints import reach
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
 from envsync.oci.labels import DEFINITION
@@ -62,12 +63,14 @@ class Uploads:
             if repository not in held:
                 sent = "uploaded" if again else self._found(blob, repository, held)
                 if sent == "uploaded":
+                    reach("blob-put.before")
                     self._registry.put_blob(
                         repository,
                         blob.descriptor,
                         blob.open,
                         lambda amount: progress.bytes(name, amount),
                     )
+                    reach("blob-put.after")
                 held.append(repository)
             if again or (digest, name) not in told:
                 told.add((digest, name))
@@ -82,8 +85,17 @@ class Uploads:
         # Where another repository surely has it, a mount says as much as a question would.
         if not held and self._registry.has_blob(repository, digest):
             return "present"
-        mounted = any(self._registry.mount_blob(repository, digest, source) for source in sources)
-        return "mounted" if mounted else "uploaded"
+        return (
+            "mounted"
+            if any(self._mounted(repository, digest, source) for source in sources)
+            else "uploaded"
+        )
+
+    def _mounted(self, repository: str, digest: str, source: str) -> bool:
+        reach("blob-mount.before")
+        mounted = self._registry.mount_blob(repository, digest, source)
+        reach("blob-mount.after")
+        return mounted
 
 
 def publish(
@@ -146,9 +158,13 @@ def _put_manifests(
     image: WholeImage, registry: RegistryWriter, repository: str, tags: Sequence[str]
 ) -> None:
     for child in image.children:
+        reach("manifest-put.before")
         registry.put_manifest(repository, child.digest, child)
+        reach("manifest-put.after")
     for tag in tags:
+        reach("content-tag.before")
         registry.put_manifest(repository, tag, image.top)
+        reach("content-tag.after")
 
 
 def verify(registry: RegistryReader, repository: str, definition: Definition) -> str:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from envsync.errors import Conflict, EnvsyncError, Unavailable
+from envsync.failpoints import reach
 from envsync.model.names import content_tag
 from envsync.model.reading import Present
 from envsync.model.record import Record
@@ -49,7 +50,9 @@ def publish_dockerfile(
         whole = registry.manifest(repository, plan.digest)
         if isinstance(whole, Present):
             # Only the tag is gone. A manifest is there when everything it names is.
+            reach("content-tag.before")
             registry.put_manifest(repository, definition.content_tag, whole.value)
+            reach("content-tag.after")
             return verify(registry, repository, definition)
     if site is None:
         raise Unavailable(f"{plan.name} needs a Docker engine to be built")
@@ -87,4 +90,6 @@ def keep_content_tag(registry: RegistryWriter, repository: str, record: Record) 
         if isinstance(found, Present) and found.value.digest != record.digest:
             recorded = registry.manifest(repository, record.digest)
             if isinstance(recorded, Present):
+                reach("content-tag.before")
                 registry.put_manifest(repository, tag, recorded.value)
+                reach("content-tag.after")

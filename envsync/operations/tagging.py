@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from envsync.errors import EnvsyncError, Unavailable
+from envsync.failpoints import reach
 from envsync.model.lifecycle import Lifecycle
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
@@ -92,7 +93,10 @@ class Tags:
         if key not in self._manifests:
             where = f"{self.registry.name}/{repository}@{record.digest}"
             self._manifests[key] = need(self.registry.manifest(*key), where)
+        kind = "latest" if tag == "latest" else "version" if tag == record.version else "commit"
+        reach(f"{kind}-tag.before")
         self.registry.put_manifest(repository, tag, self._manifests[key])
+        reach(f"{kind}-tag.after")
 
     def _newest(self, records: Iterable[Record]) -> dict[str, Record]:
         """Return what ``latest`` has to be, by environment; nothing where all is archived."""

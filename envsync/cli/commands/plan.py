@@ -10,6 +10,7 @@ import click
 from envsync.cli.output import coloured
 from envsync.cli.session import Session
 from envsync.errors import Unavailable
+from envsync.failpoints import reach
 from envsync.operations.outcome import refusal, winning_code
 from envsync.operations.plan import make_plan
 from envsync.planning.plan import CHANGING, Plan
@@ -68,6 +69,8 @@ def _save(path: Path, document: str) -> None:
     aside = path.with_name(f".{path.name}.new")
     try:
         aside.write_text(document + "\n", encoding="utf-8")
+        reach("plan-write.before")
         aside.replace(path)
+        reach("plan-write.after")
     except OSError as error:
         raise Unavailable(f"{path} cannot be written", detail=str(error)) from error
