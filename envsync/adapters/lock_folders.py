@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from envsync.adapters.aside import sync_folder
@@ -30,11 +31,23 @@ class LockFolders:
         ``conda-lock.yml`` is renamed before the ``image.yaml`` that names its hash: after a crash
         between the two, the pair does not agree, and everybody who reads it can tell.
         """
+        try:
+            (self._root / LOCKS).mkdir(parents=True, exist_ok=True)
+            with _alone(self._root / LOCKS) as alone:
+                self._write(locks, tidy=alone)
+        except OSError as error:
+            raise InvalidInput(
+                "The locks cannot be written", detail=f"{error.filename}: {error.strerror}"
+            ) from error
+
+    def _write(self, locks: Mapping[str, LockFiles], *, tidy: bool) -> None:
         staged: list[tuple[Path, Path]] = []
         gone: list[Path] = []
         try:
             for name, files in sorted(locks.items()):
                 folder = self._folder(name)
+                if tidy:
+                    _remove_left(folder)
                 for file, content in ((LOCK_FILE, files.conda_lock), (IMAGE_FILE, files.image)):
                     target = folder / file
                     if content is None:
@@ -51,10 +64,6 @@ class LockFolders:
                 target.unlink(missing_ok=True)
             for name in locks:
                 sync_folder(self._root / LOCKS / name)
-        except OSError as error:
-            raise InvalidInput(
-                "The locks cannot be written", detail=f"{error.filename}: {error.strerror}"
-            ) from error
         finally:
             for source, _ in staged:
                 with suppress(OSError):
@@ -69,6 +78,28 @@ class LockFolders:
                 "The locks cannot be written", detail=f"{LOCKS}/{name} leads out of the repository"
             )
         return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Keep other writers of *folder* out; False where the file system has no locks for folders."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            alone = True
+        except OSError:
+            alone = False
+        yield alone
+    finally:
+        os.close(handle)
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what writers that were killed have left; nobody else may be writing."""
+    for file in (LOCK_FILE, IMAGE_FILE):
+        for path in folder.glob(f".{file}-*"):
+            path.unlink(missing_ok=True)
 
 
 def _same(target: Path, content: bytes) -> bool:
