@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,7 +211,9 @@ class GitRepository:
             return "unknown"
         found = {ref: listed.get(ref) for ref in wanted}
         if found == wanted:
-            self._record_here(wanted)
+            # Here is a copy of what the arbiter has; without it nothing is lost.
+            with suppress(Unavailable):
+                self._record_here(wanted)
             return "recorded"
         if any(oid is not None for oid in found.values()):
             return "lost"
