@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,12 +28,19 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer; ``cut`` bytes are missing at the end of the body that its length promises."""
+    """An answer, and the ways in which it comes badly."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut: int = 0
+    """Bytes that are missing at the end of the body that its length promises."""
+    raw: bytes = b""
+    """Sent in the place of everything else: not HTTP."""
+    hold: float = 0
+    """Seconds before it begins."""
+    drip: float = 0
+    """Seconds between one byte of the body and the next."""
 
     def having(self, **headers: str) -> Reply:
         """Return the reply with other headers; ``_`` stands for ``-``, '' takes one away."""
@@ -64,6 +72,11 @@ class Proxy:
     def rule(self, answer: Answer) -> None:
         """Let a function answer before any other rule."""
         self._rules.insert(0, answer)
+
+    def forget(self) -> None:
+        """Go back to asking the registry, with nothing asked so far."""
+        self._rules.clear()
+        self.asked.clear()
 
     def on(self, method: str, part: str, reply: Reply | Answer, *, times: int = 1 << 30) -> None:
         """Answer requests whose path contains a text, so many times."""
@@ -120,7 +133,10 @@ class _Handler(BaseHTTPRequestHandler):
         reply = self.proxy.answer(
             Asked(method=self.command, path=self.path, headers=headers, body=body)
         )
-        if reply.status == DROP:
+        if reply.hold:
+            time.sleep(reply.hold)
+        if reply.status == DROP or reply.raw:
+            self.wfile.write(reply.raw)
             self.close_connection = True
             return
         self.send_response_only(reply.status)
@@ -131,9 +147,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body[: len(reply.body) - reply.cut])
+            self._body(reply)
         if reply.cut:
             self.close_connection = True
+
+    def _body(self, reply: Reply) -> None:
+        sent = reply.body[: len(reply.body) - reply.cut]
+        if not reply.drip:
+            self.wfile.write(sent)
+            return
+        for place in range(len(sent)):
+            self.wfile.write(sent[place : place + 1])
+            time.sleep(reply.drip)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
 

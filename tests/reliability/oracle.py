@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.parts.process import tool
 from tests.team import Team
-from tests.test_apply import written
+from tests.test_apply import files
 
 RECORDS = "refs/tags/env/"
 
@@ -45,6 +45,12 @@ def foreign(team: Team) -> Foreign:
     """Return what belongs to people, to be compared with what it is afterwards."""
     refs = {ref: oid for ref, oid in team.arbiter.refs().items() if not ref.startswith(RECORDS)}
     return Foreign(work=team.state(), refs=refs)
+
+
+def written(team: Team) -> object:
+    """Return whatever changes when anything is written anywhere."""
+    held = files(team.registry.data if team.registry else team.layouts)
+    return (team.state(), team.arbiter.refs(), team.repository.refs(), held)
 
 
 def assert_sound(team: Team, names: Sequence[str], before: Foreign) -> None:

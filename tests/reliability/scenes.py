@@ -65,6 +65,27 @@ def batch(team: Team) -> None:
     team.ask("omega", "tiny-00002")
 
 
+def wide(team: Team) -> None:
+    """A version for two platforms changes, and an environment that shares layers is new.
+
+    Its apply asks a registry for everything that envsync ever asks one for.
+    """
+    team.ask("alpha", "tiny-00001", text=BOTH)
+    _apply(team)
+    team.ask("alpha", "tiny-00001", "tiny-00010", text=BOTH)
+    team.ask("beta", "tiny-00001", "tiny-00020")
+
+
+def race(team: Team) -> None:
+    """Branches for eight who apply at once: definitions of their own, and one explicit version."""
+    team.ask("train", "tiny-00001")
+    for number in range(8):
+        for kind, text in (("different", ""), ("explicit", "version: 1.0")):
+            team.repository.git("checkout", "--quiet", "-b", f"{kind}-{number}", "main")
+            team.ask("train", f"tiny-0002{number}", text=text)
+    team.repository.git("checkout", "--quiet", "main")
+
+
 SCENES: Mapping[str, Callable[[Team], None]] = {
     "new": new,
     "changed": changed,
@@ -72,12 +93,15 @@ SCENES: Mapping[str, Callable[[Team], None]] = {
     "retag": retag,
     "platforms": platforms,
     "batch": batch,
+    "wide": wide,
 }
+"""What has an apply to do, and an end that is always the same."""
+OTHERS = {"race": race}
 
 
 def names_of(scene: str) -> tuple[str, ...]:
     """Return the environments of a scene."""
-    return BATCH if scene == "batch" else ("train",)
+    return {"batch": BATCH, "wide": ("alpha", "beta")}.get(scene, ("train",))
 
 
 def wipe(team: Team) -> None:
@@ -98,13 +122,24 @@ class Stage:
     folder: Path
     channel: Path
     registry: Registry | None = None
+    address: str = ""
+    """How the registry is called in the settings, if not by its own host."""
     _ends: dict[str, End] = field(default_factory=dict)
 
-    def team(self, scene: str, folder: Path, variables: Mapping[str, str]) -> Team:
-        """Return a copy of a scene in *folder*, which must not exist."""
+    def team(
+        self,
+        scene: str,
+        folder: Path,
+        variables: Mapping[str, str],
+        setting: Callable[[Team], object] | None = None,
+    ) -> Team:
+        """Return a copy of a scene in *folder*, which must not exist.
+
+        *setting* sets a scene that is a test's own.
+        """
         original = self.folder / scene
         if not original.exists():
-            self._set(scene, original, variables)
+            self._set(setting or {**SCENES, **OTHERS}[scene], original, variables)
         return self._copy(original, folder, variables)
 
     def end(self, scene: str, folder: Path, variables: Mapping[str, str]) -> End:
@@ -116,7 +151,9 @@ class Stage:
             self._ends[scene] = end_of(team, names_of(scene))
         return self._ends[scene]
 
-    def _set(self, scene: str, original: Path, variables: Mapping[str, str]) -> None:
+    def _set(
+        self, scene: Callable[[Team], object], original: Path, variables: Mapping[str, str]
+    ) -> None:
         setting = original.with_suffix(".setting")
         remote = new_remote(setting / "team.git", variables)
         team = Team(
@@ -125,12 +162,13 @@ class Stage:
             cache=setting / "cache",
             remote=remote,
             registry=self.registry,
+            address=self.address,
         )
         if self.registry:
             wipe(team)
         team.settings()
         team.repository.commit("settings")
-        SCENES[scene](team)
+        scene(team)
         team.repository.git("push", "--quiet", "origin", "main")
         if self.registry:
             held = self.registry.data / "docker"
@@ -150,6 +188,7 @@ class Stage:
             cache=folder / "cache",
             remote=remote,
             registry=self.registry,
+            address=self.address,
         )
         if self.registry:
             wipe(team)

@@ -73,7 +73,7 @@ IN_A_REGISTRY = [
     case
     for scene in EFFECTS
     for number, case in enumerate(cases(scene, files=False))
-    if number % 4 == 1
+    if number % 6 == 1
 ]
 EVERY = [case for scene in EFFECTS for case in cases(scene, every=True) if case not in IN_A_FOLDER]
 
