@@ -207,6 +207,14 @@ CASES: dict[str, dict[str, Given]] = {
                 f"locks/train/image.yaml evil.test/team/base@{DIGEST} comes from evil.test"
             ),
         ),
+        "a place in the own registry that the spec does not name": Given(
+            policy="{registries: [docker.io]}", config="registry: ghcr.io/team\n",
+            image={"source": f"ghcr.io/team/base@{DIGEST}"},
+            expected=(
+                "envsync.yaml:1:10: policy.registries allows docker.io; train: the base image in "
+                f"locks/train/image.yaml ghcr.io/team/base@{DIGEST} comes from ghcr.io"
+            ),
+        ),
         "an image of a Dockerfile": Given(
             policy="{registries: [docker.io]}", spec="build: {path: docker}\n", files=BUILD,
             image={"bases": {"linux-64": {"ghcr.io/x/y linux/arm64": DIGEST}}, "digest": ""},

@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import envsync.planning
+from envsync.adapters.git_changes import read_changes
 from envsync.model.canonical import sha256_hex
 from tests.parts.process import tool
 from tests.team import Team
@@ -471,6 +472,28 @@ def test_a_signature_proves_who_it_was_and_an_author_line_does_not(
     assert f"{says} {team.repository.head()[:12]} signed by eve@example.org" in done.out
     team.repository.git(*ada, "--amend", "--author=Bob <bob@example.org>")
     assert team.envsync("plan").code == 0
+
+
+@pytest.mark.parametrize(
+    ("verified", "signer", "proved"),
+    [
+        ("G", "Ada <ada@example.org>", "ada@example.org"),
+        ("G", "ada@example.org", "ada@example.org"),
+        ("U", "Ada <ada@example.org>", ""),
+        ("B", "Ada <ada@example.org>", ""),
+        ("X", "Ada <ada@example.org>", ""),
+        ("R", "Ada <ada@example.org>", ""),
+        ("E", "", ""),
+        ("N", "", ""),
+    ],
+)
+def test_only_a_good_signature_by_a_key_that_counts_proves_anything(
+    verified: str, signer: str, proved: str
+) -> None:
+    """The letters are those of ``%G?`` in git log: bad, untrusted, expired, revoked, unknown."""
+    entry = f"{'a' * 40}\nbob@example.org\n{verified}\n{signer}".encode()
+    (found,) = read_changes(entry)
+    assert (found.email, found.signer) == ("bob@example.org", proved)
 
 
 # A lock that was changed by hand in a pull request
