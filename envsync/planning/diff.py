@@ -160,7 +160,7 @@ def _unrecorded(base: EnvironmentPlan, desired: Desired, observed: Observed) -> 
             base,
             "image_missing",
             f"the image {desired.base_digest} is not where the spec says it is",
-            f"Lock it again:\n    envsync lock --upgrade {desired.name}",
+            f"Lock it again:\n    envsync lock {desired.name} --upgrade",
         )
     why = (
         Reason(code="definition_changed", text=f"differs from version {base.before_version}")

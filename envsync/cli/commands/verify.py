@@ -99,7 +99,7 @@ def _print(findings: Sequence[Finding], repaired: Sequence[Repaired], checked: i
     if findings:
         click.echo(printable("\n".join(findings_text(findings))))
     if any(finding.kind == "base_image_moved" for finding in findings):
-        click.echo("\nTo take a base image as it is now:\n    envsync lock --upgrade NAME")
+        click.echo("\nTo take a base image as it is now:\n    envsync lock NAME --upgrade")
     remedies = {finding.remedy for finding in findings}
     if remedies & {"republish", "retag"} and not repaired:
         click.echo("\nTo bring it back as it was recorded:\n    envsync verify --repair")
