@@ -15,6 +15,7 @@ import pytest
 from envsync import __version__
 from envsync.cli.main import COMMANDS, run
 from envsync.cli.session import Session
+from envsync.cli.start import HELP
 from envsync.operations.outcome import winning_code
 from tests.golden import Golden
 from tests.parts.gitremote import GitRepository
@@ -91,16 +92,36 @@ def test_the_version_is_printed(folder_team: Team) -> None:
     assert (done.code, done.out) == (0, f"envsync, version {__version__}\n")
 
 
-def test_the_version_is_said_before_the_command_line_is_loaded(folder_team: Team) -> None:
+@pytest.mark.parametrize("asked", ["--version", "--help", "-h"])
+def test_what_it_is_is_said_before_the_command_line_is_loaded(
+    asked: str, folder_team: Team
+) -> None:
     probe = (
-        "import sys; from envsync.cli.start import main; main(); "
-        "print('click' in sys.modules, 'dataclasses' in sys.modules, file=sys.stderr)"
+        "import sys\nfrom envsync.cli.start import main\nmain()\n"
+        "sys.exit('click' in sys.modules or 'envsync.cli.main' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", probe, "--version"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == folder_team.envsync("--version").out
-    assert done.stderr == "False False\n"
+        [sys.executable, "-c", probe, asked], capture_output=True, text=True, check=True,
+        env={**os.environ, "COLUMNS": "80"},
+    )  # fmt: skip
+    assert done.stdout == folder_team.envsync(asked).out
+
+
+def test_the_help_that_is_kept_is_that_of_the_commands(
+    folder_team: Team, pytestconfig: pytest.Config
+) -> None:
+    said = folder_team.envsync("--help").out
+    if pytestconfig.getoption("--regenerate-golden"):
+        Path(HELP).write_text(said, encoding="utf-8")
+    assert Path(HELP).read_text(encoding="utf-8") == said
+
+
+def test_a_narrow_terminal_has_lines_of_its_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "envsync", "--help"], capture_output=True, text=True, check=True,
+        env={**os.environ, "COLUMNS": "50"},
+    )  # fmt: skip
+    assert max(map(len, done.stdout.splitlines())) <= 50
 
 
 @pytest.mark.parametrize(

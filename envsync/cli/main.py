@@ -32,7 +32,7 @@ COMMANDS = {
     "lock": "Resolve unpinned dependencies into lock files.",
     "plan": "Show what apply would do, and why. Changes nothing.",
     "apply": "Build and publish what differs, and record it in git.",
-    "reconcile": "Follow a branch: lock, apply and record what changed, once or as a service.",
+    "reconcile": "Follow a branch: lock, apply and record what changed.",
     "verify": "Compare every recorded version with its commit and the registry.",
     "status": "Show in short how environments, locks and registry stand.",
     "list": "List environments and their latest versions.",
