@@ -19,6 +19,7 @@ _PACKAGES = {
     "git": "git",
     "faketime": "faketime",
     "qemu-user-static": "qemu-aarch64-static",
+    "systemd": "systemd-analyze",
 }
 
 
