@@ -60,7 +60,7 @@ def test_every_command_has_help(folder_team: Team, command: str | None, option: 
         for name, summary in COMMANDS.items():
             assert re.search(rf"^  {name} +{re.escape(summary[:40])}", done.out, re.MULTILINE)
     else:
-        assert "--format [text|json]" in done.out
+        assert "--format [text|json" in done.out
 
 
 _PROBE = """

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -131,15 +132,12 @@ def states() -> Mapping[str, EnvironmentPlan]:
 STATES = states()
 
 
-def plan_of(
-    *environments: EnvironmentPlan, removed: tuple[str, ...] = (), uncommitted: tuple[str, ...] = ()
-) -> Plan:
+def plan_of(*environments: EnvironmentPlan, **more: Any) -> Plan:
     return Plan(
         commit="c0ffee" * 6 + "c0ff",
         registry="registry.test/team/envs",
         environments=environments,
-        removed=removed,
-        uncommitted=uncommitted,
+        **more,
     )
 
 

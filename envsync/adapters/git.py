@@ -106,6 +106,11 @@ class GitRepository:
         commit = Commit(id=identity, date=int(date), author=author, subject=subject)
         return self._commits.setdefault(identity, commit)
 
+    def merge_base(self, one: str, other: str) -> str:
+        """Return the newest commit that both of two commits come from, '' when none is known."""
+        ran = self._run("merge-base", "--end-of-options", one, other)
+        return ran.out.decode().strip() if ran.code == 0 else ""
+
     def tree(self, revision: str) -> CommittedTree:
         """Return a commit's tree."""
         commit = self.commit(revision)

@@ -72,7 +72,7 @@ class Commands(click.Group):
         command = import_module(f"envsync.cli.commands.{module}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"{cmd_name} is not a command")
-        if not any(parameter.name == "format" for parameter in command.params):
+        if not any("--format" in parameter.opts for parameter in command.params):
             command.params.append(
                 click.Option(
                     ["--format"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from envsync.model.lock import LockedPackage, Manager
@@ -24,6 +24,9 @@ Packages = Mapping[str, Sequence[LockedPackage]]
 
 Direct = Mapping[Manager, Collection[str]]
 """Names that the spec asks for itself, by manager."""
+
+Asked = Mapping[Manager, Mapping[str, str]]
+"""The same, with what is asked of each name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,10 @@ class PackageChange:
     """The chain that requires it, from a name in the spec to the parent; empty when direct."""
     details: tuple[PlatformChange, ...]
     """One per platform, sorted by platform."""
+    asked_before: str = ""
+    """What the spec before asked for, such as ``numpy=1.26``; '' where it did not name it."""
+    asked_after: str = ""
+    """The same of the spec now."""
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -88,11 +95,15 @@ class PackageChange:
         )
 
 
-def package_changes(before: Packages, after: Packages, direct: Direct) -> tuple[PackageChange, ...]:
+def package_changes(
+    before: Packages, after: Packages, direct: Direct, direct_before: Direct | None = None
+) -> tuple[PackageChange, ...]:
     """Return every package whose bytes differ, sorted by directness, name and manager.
 
-    A package whose sha256 is the same is unchanged, whatever mirror it is fetched from.
+    A package whose sha256 is the same is unchanged, whatever mirror it is fetched from. Who asked
+    for a removed one is what the spec before says, *direct_before*, where that is known.
     """
+    asking = {"before": direct if direct_before is None else direct_before, "after": direct}
     found: dict[tuple[str, ...], list[PlatformChange]] = {}
     for platform in sorted({*before, *after}):
         for key, old, new in _pairs(before.get(platform, ()), after.get(platform, ())):
@@ -107,9 +118,23 @@ def package_changes(before: Packages, after: Packages, direct: Direct) -> tuple[
                     after=PackageState.of(new) if new else None,
                 )
             )
-    parents = _Parents(before, after, direct)
-    changes = [_change(group, tuple(details), direct, parents) for group, details in found.items()]
+    parents = _Parents(before, after, asking)
+    changes = [_change(group, tuple(details), asking, parents) for group, details in found.items()]
     return tuple(sorted(changes, key=_order))
+
+
+def with_requests(
+    changes: Sequence[PackageChange], before: Asked, after: Asked
+) -> tuple[PackageChange, ...]:
+    """Add what the specs ask of each package."""
+    return tuple(
+        replace(
+            change,
+            asked_before=before.get(change.manager, {}).get(change.name, ""),
+            asked_after=after.get(change.manager, {}).get(change.name, ""),
+        )
+        for change in changes
+    )
 
 
 def classify(before: str | None, after: str | None) -> ChangeClass:
@@ -134,14 +159,24 @@ def classify(before: str | None, after: str | None) -> ChangeClass:
 
 def direct_names(conda: CondaFile | None) -> dict[Manager, frozenset[str]]:
     """Return the names that a spec asks for itself, conda's lower case and pip's normalised."""
+    return {manager: frozenset(names) for manager, names in requests(conda).items()}
+
+
+def requests(conda: CondaFile | None) -> dict[Manager, dict[str, str]]:
+    """Return what a spec asks of each package that it names, as `direct_names` writes names."""
     if conda is None:
-        return {"conda": frozenset(), "pip": frozenset()}
+        return {"conda": {}, "pip": {}}
     return {
-        "conda": frozenset(filter(None, map(match_spec_name, conda.dependencies))),
-        "pip": frozenset(
-            filter(None, [*map(requirement_name, conda.pip), *map(wheel_name, conda.wheels)])
-        ),
+        "conda": _by_name(match_spec_name, conda.dependencies),
+        "pip": _by_name(requirement_name, conda.pip) | _by_name(wheel_name, conda.wheels),
     }
+
+
+def _by_name(name: Callable[[str], str], lines: Iterable[str]) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        found.setdefault(name(line), []).append(line.strip())
+    return {key: ", ".join(texts) for key, texts in found.items() if key}
 
 
 def requirement_name(text: str) -> str:
@@ -160,11 +195,15 @@ def _pairs(
 
 
 def _change(
-    group: tuple[str, ...], details: tuple[PlatformChange, ...], direct: Direct, parents: _Parents
+    group: tuple[str, ...],
+    details: tuple[PlatformChange, ...],
+    asking: Mapping[str, Direct],
+    parents: _Parents,
 ) -> PackageChange:
     manager: Manager = "conda" if group[0] == "conda" else "pip"
     name = group[1]
-    is_direct = name in direct.get(manager, ())
+    side = "before" if group[2] == "removed" else "after"
+    is_direct = name in asking[side].get(manager, ())
     return PackageChange(
         name=name,
         manager=manager,
@@ -184,16 +223,18 @@ def _order(change: PackageChange) -> tuple[bool, str, Manager, tuple[str, ...]]:
 class _Parents:
     """The shortest chains from the names of the spec, worked out per platform when asked."""
 
-    def __init__(self, before: Packages, after: Packages, direct: Direct) -> None:
+    def __init__(self, before: Packages, after: Packages, asking: Mapping[str, Direct]) -> None:
         self._sides = {"before": before, "after": after}
-        self._direct = direct
+        self._asking = asking
         self._known: dict[tuple[str, str], dict[tuple[str, str], tuple[str, ...]]] = {}
 
     def chain(self, detail: PlatformChange, manager: Manager, name: str) -> tuple[str, ...]:
         side = "before" if detail.after is None else "after"
         key = (side, detail.platform)
         if key not in self._known:
-            self._known[key] = chains(self._sides[side].get(detail.platform, ()), self._direct)
+            self._known[key] = chains(
+                self._sides[side].get(detail.platform, ()), self._asking[side]
+            )
         return self._known[key].get((manager, name), ())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LOCKS
 from envsync.model.lifecycle import LIFECYCLE
@@ -21,6 +22,9 @@ from envsync.planning.diff import blocked_plan, diff, policy_reasons, unknown_pl
 from envsync.planning.plan import CHANGING, EnvironmentPlan, Plan
 from envsync.planning.states import Blocked, latest
 from envsync.ports.git import Commit, GitReader, Records
+
+if TYPE_CHECKING:
+    from envsync.operations.compare import Compared
 
 WATCHED = (ENVIRONMENTS, LOCKS, LIFECYCLE, CONFIG_FILE)
 """What of a working folder decides a plan once it is committed."""
@@ -44,15 +48,21 @@ def make_plan(
     *,
     revision: str = "HEAD",
     names: Sequence[str] = (),
+    base: str = "",
     policy_from: str = "",
 ) -> Planned:
     """Plan what would make the registry hold what *revision* asks for.
 
-    It is judged by its own policy, or by that of the revision *policy_from*: whoever asks for a
-    change must not be the one who says what is allowed.
+    With *base*, the revision that it is to be merged into, only what it changes there. It is judged
+    by its own policy, or by that of the revision *policy_from*: whoever asks for a change must not
+    be the one who says what is allowed.
     """
     commit = git.commit(revision)
     tree = git.tree(commit.id)
+    if base:
+        from envsync.operations.compare import base_commit  # only plans of branches need it
+
+        base_commit(git, base)
     judging = judging_of(git, readers.parse, date=commit.date, policy_from=policy_from)
     with threads(2) as beside:
         # Both wait for git, and perhaps for its remote; neither needs what is read meanwhile.
@@ -61,6 +71,17 @@ def make_plan(
         lifecycles = load_lifecycles(tree, readers.parse)
         wishes = desire(tree, readers, names, judging)
     policy = judging.of(wishes.config)
+    compared: Compared | None = None
+    if base:
+        from envsync.operations.compare import compare
+
+        compared = compare(git, readers, base, commit.id, wishes, judging)
+        touched = compared.touched
+        wishes = replace(
+            wishes,
+            wishes={name: wish for name, wish in wishes.wishes.items() if name in touched},
+            blocked={name: why for name, why in wishes.blocked.items() if name in touched},
+        )
     read = reading.result()
     records = read.value if isinstance(read, Present) else Records(records=(), broken={})
     plans = [blocked_plan(blocked) for blocked in wishes.blocked.values()]
@@ -82,16 +103,31 @@ def make_plan(
                 found = _owned(found, changed_by(git, policy, name, since, commit.id))
             notices = (*found.notices, *policy_reasons(wish.notices))
             found = replace(found, notices=notices)
-            plans.append(_explained(git, readers, wish, found, observed[name].records))
+            plans.append(
+                _explained(
+                    git,
+                    readers,
+                    wish,
+                    found,
+                    observed[name].records,
+                    compared.base.commit if compared is not None else "",
+                )
+            )
+    if compared is not None:
+        plans = [compared.checked(plan) for plan in plans]
     known = {record.name for record in records.records}
+    removed = () if names else tuple(sorted(known - set(environment_names(tree))))
+    if compared is not None:
+        removed = () if names else compared.removed
     plan = Plan(
         commit=commit.id,
         registry=registries.registry.name,
         environments=tuple(sorted(plans, key=lambda one: one.name)),
-        removed=() if names else tuple(sorted(known - set(environment_names(tree)))),
+        removed=removed,
         uncommitted=changed.result(),
         policy_from=git.commit(policy_from).id if policy_from else "",
         policy_changed=policy != wishes.config.policy,
+        base=compared.base if compared is not None else None,
     )
     return Planned(
         plan=plan,
@@ -118,10 +154,11 @@ def _explained(
     wish: Wish,
     plan: EnvironmentPlan,
     records: tuple[Record, ...],
+    base: str,
 ) -> EnvironmentPlan:
     if plan.state not in CHANGING:
         return plan
     # Explaining takes libraries that are not needed where nothing changed.
     from envsync.operations.explain import explained
 
-    return explained(git, readers, wish.resolved(), plan, records)
+    return explained(git, readers, wish.resolved(), plan, records, base)

@@ -63,6 +63,19 @@ class Reason:
     text: str
 
 
+CheckVerdict = Literal["pass", "warn", "fail", "unknown"]
+"""warn: somebody should look; fail: it cannot go on; unknown: it could not be found out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Something that was looked at, such as the lock, and how it came out."""
+
+    name: str
+    verdict: CheckVerdict
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
     """What publishing would move; archive sizes stand in for layers that are not built yet."""
@@ -94,6 +107,8 @@ class EnvironmentPlan:
     hint: str = ""
     notices: tuple[Reason, ...] = ()
     """What somebody should know although it stops nothing."""
+    checks: tuple[Check, ...] = ()
+    """What else was looked at; `envsync.planning.checks` adds what follows from the state."""
 
     @property
     def id(self) -> str:
@@ -114,6 +129,18 @@ class EnvironmentPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What a plan of a branch is compared with."""
+
+    ref: str
+    """As it was given, such as ``origin/main``."""
+    commit: str
+    """What it names."""
+    fork: str
+    """The commit where the branch began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What would be done for all environments asked about, sorted by name."""
 
@@ -128,6 +155,9 @@ class Plan:
     """The commit that the policy was read from; '' for the commit itself."""
     policy_changed: bool = False
     """Whether the commit has another policy than that."""
+    base: Base | None = None
+    """Given, the plan is of the environments that differ from there, and packages are compared with
+    what is locked there."""
 
     @property
     def id(self) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from envsync.model.canonical import Json
+from envsync.planning.checks import checks_of
+from envsync.planning.flags import flags_of
 from envsync.planning.plan import EnvironmentPlan, Plan
 
 if TYPE_CHECKING:
     from envsync.model.package_changes import PackageChange, PackageState
 
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
 
 
 def plan_document(plan: Plan) -> dict[str, Json]:
@@ -25,14 +27,20 @@ def plan_document(plan: Plan) -> dict[str, Json]:
         "commit": plan.commit,
         "registry": plan.registry,
         "changes": len(plan.changing),
-        "environments": [_environment(environment) for environment in plan.environments],
+        "environments": [
+            _environment(environment, compared=plan.base is not None)
+            for environment in plan.environments
+        ],
         "removed": list(plan.removed),
         "uncommitted": list(plan.uncommitted),
         "policy": {"from": plan.policy_from, "changed": plan.policy_changed},
+        "base": None
+        if plan.base is None
+        else {"ref": plan.base.ref, "commit": plan.base.commit, "fork": plan.base.fork},
     }
 
 
-def _environment(plan: EnvironmentPlan) -> dict[str, Json]:
+def _environment(plan: EnvironmentPlan, *, compared: bool) -> dict[str, Json]:
     effort: Json = None
     if plan.effort is not None:
         effort = {
@@ -55,11 +63,20 @@ def _environment(plan: EnvironmentPlan) -> dict[str, Json]:
         "effort": effort,
         "hint": plan.hint,
         "notices": [{"code": notice.code, "text": notice.text} for notice in plan.notices],
+        "checks": [
+            {"name": check.name, "verdict": check.verdict, "text": check.text}
+            for check in checks_of(plan)
+        ],
+        "flags": [
+            {"code": flag.code, "packages": list(flag.packages), "text": flag.text}
+            for flag in flags_of(plan, compared=compared)
+        ],
     }
 
 
 def change_document(change: PackageChange) -> dict[str, Json]:
     """Return one package's change as JSON values."""
+    asked: dict[str, Json] = {"before": change.asked_before, "after": change.asked_after}
     return {
         "name": change.name,
         "manager": change.manager,
@@ -77,6 +94,8 @@ def change_document(change: PackageChange) -> dict[str, Json]:
             }
             for detail in change.details
         ],
+        # Who has not read the specs cannot say.
+        **({"asked": asked} if any(asked.values()) else {}),
     }
 
 

@@ -40,7 +40,8 @@ def plan_text(plan: Plan) -> str:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    yield f"Plan of commit {plan.commit[:12]} against {plan.registry}"
+    since = f", as it differs from {plan.base.ref}" if plan.base else ""
+    yield f"Plan of commit {plan.commit[:12]} against {plan.registry}{since}"
     yield ""
     for environment in plan.environments:
         if environment.state != "in_sync" or environment.notices:
@@ -60,8 +61,10 @@ def _lines(plan: Plan) -> Iterator[str]:
     if in_sync or plan.removed or plan.uncommitted or plan.policy_changed:
         yield ""
     if plan.changing:
-        yield "To carry it out:"
-        yield f"    envsync apply --plan-id {plan.id[:16]}"
+        # A plan of a branch is about some environments; these must be named to get the same plan.
+        names = "".join(f" {e.name}" for e in plan.changing) if plan.base else ""
+        yield "To carry it out, after the merge:" if plan.base else "To carry it out:"
+        yield f"    envsync apply{names} --plan-id {plan.id[:16]}"
         yield ""
     yield verdict(plan)
 
@@ -69,7 +72,7 @@ def _lines(plan: Plan) -> Iterator[str]:
 def verdict(plan: Plan) -> str:
     """Return the plan in one line."""
     if not plan.environments:
-        return "Plan: there are no environments."
+        return "Plan: no environment differs." if plan.base else "Plan: there are no environments."
     counts = Counter(environment.state for environment in plan.environments)
     names: dict[State, str] = {
         "create": "to create",

@@ -51,6 +51,9 @@ class GitReader(Protocol):
     def commit(self, revision: str) -> Commit:
         """Resolve a revision; InvalidInput when there is no such commit."""
 
+    def merge_base(self, one: str, other: str) -> str:
+        """Return the newest commit that both of two commits come from, '' when none is known."""
+
     def tree(self, revision: str) -> CommittedTree:
         """Return a commit's tree."""
 

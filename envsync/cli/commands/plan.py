@@ -22,16 +22,34 @@ from envsync.planning.plan_text import plan_text
 @click.argument("names", nargs=-1)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan here.")
 @click.option(
-    "--policy-from", metavar="REF", default="", help="Judge by the policy of this revision."
+    "--policy-from",
+    metavar="REF",
+    default="",
+    help="Judge by the policy of this revision; with --base that is the branch.",
+)
+@click.option(
+    "--base",
+    metavar="REF",
+    default="",
+    help="Only what HEAD changes against this branch, such as origin/main.",
 )
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    help="What to print; markdown is for the comment on a pull request.",
+)
 @click.pass_context
 def command(
     context: click.Context,
     names: tuple[str, ...],
     out: Path | None,
     policy_from: str,
+    base: str,
     detailed_exitcode: bool,
+    shape: str,
 ) -> None:
     """Show what apply would do, and why. Changes nothing.
 
@@ -46,13 +64,20 @@ def command(
         session.registries(config),
         session.readers(),
         names=names,
-        policy_from=policy_from,
+        base=base,
+        policy_from=policy_from or base,
     )
     document = json.dumps(plan_document(planned.plan), indent=2, ensure_ascii=False)
     if out is not None:
         _save(out, document)
-    text = document if session.format == "json" else coloured(plan_text(planned.plan))
-    click.echo(text)
+    if shape == "json":
+        click.echo(document)
+    elif shape == "markdown":
+        from envsync.planning.plan_markdown import plan_markdown
+
+        click.echo(plan_markdown(planned.plan), nl=False)
+    else:
+        click.echo(coloured(plan_text(planned.plan)))
     context.exit(exit_code(planned.plan, detailed=detailed_exitcode))
 
 

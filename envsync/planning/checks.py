@@ -1,0 +1,34 @@
+"""Checks: what was looked at for one environment, and how it came out, for reviewers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from envsync.planning.plan import Check, EnvironmentPlan
+
+_LOCK = "lock"
+_SPEC = "spec"
+_STATE = "git and registry"
+
+
+def checks_of(plan: EnvironmentPlan) -> tuple[Check, ...]:
+    """Return what follows from a plan's state, then what others found out."""
+    return (*_own(plan), *plan.checks)
+
+
+def _own(plan: EnvironmentPlan) -> Iterator[Check]:
+    if plan.state == "invalid":
+        reason = plan.reasons[0]
+        name = next((n for n in (_LOCK, _SPEC) if reason.code.startswith(n)), reason.code)
+        yield Check(name=name, verdict="fail", text=reason.text or reason.code.replace("_", " "))
+        return
+    if plan.state == "unknown":
+        for reason in plan.reasons:
+            yield Check(name=_STATE, verdict="unknown", text=reason.text)
+        return
+    # An environment gets so far only when its lock answers its spec on every platform.
+    yield Check(name=_LOCK, verdict="pass", text="the lock satisfies the spec on every platform")
+    if plan.state == "conflict":
+        yield Check(name=_STATE, verdict="fail", text=plan.reasons[0].text)
+    else:
+        yield Check(name=_STATE, verdict="pass", text="both were read and do not contradict")
