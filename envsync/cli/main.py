@@ -31,6 +31,7 @@ COMMANDS = {
     "validate": "Report every fault of settings and specs.",
     "lock": "Resolve unpinned dependencies into lock files.",
     "plan": "Show what apply would do, and why. Changes nothing.",
+    "comment": "Say a saved plan in a comment on its pull request.",
     "apply": "Build and publish what differs, and record it in git.",
     "reconcile": "Follow a branch: lock, apply and record what changed.",
     "verify": "Compare every recorded version with its commit and the registry.",

@@ -8,18 +8,20 @@ from envsync.planning.plan import Check, EnvironmentPlan
 
 _LOCK = "lock"
 _SPEC = "spec"
+_POLICY = "policy"
 _STATE = "git and registry"
 
 
 def checks_of(plan: EnvironmentPlan) -> tuple[Check, ...]:
     """Return what follows from a plan's state, then what others found out."""
-    return (*_own(plan), *plan.checks)
+    notices = (Check(name=_POLICY, verdict="warn", text=one.text) for one in plan.notices)
+    return (*_own(plan), *notices, *plan.checks)
 
 
 def _own(plan: EnvironmentPlan) -> Iterator[Check]:
     if plan.state == "invalid":
         reason = plan.reasons[0]
-        name = next((n for n in (_LOCK, _SPEC) if reason.code.startswith(n)), reason.code)
+        name = next((n for n in (_LOCK, _SPEC, _POLICY) if reason.code.startswith(n)), reason.code)
         yield Check(name=name, verdict="fail", text=reason.text or reason.code.replace("_", " "))
         return
     if plan.state == "unknown":

@@ -116,11 +116,22 @@ def _top(plan: Plan) -> Iterator[str]:
     merging = f"Merging commit {code(plan.commit[:12])}{into}"
     if not plan.environments and not plan.removed:
         yield f"{merging} changes no environment."
+        yield from _policy(plan)
         return
     yield (
         f"{merging} changes conda environments. envsync builds their container images from what"
         " is locked in git. **Nothing has been built or published yet;** this is what would be."
     )
+    yield from _policy(plan)
+
+
+def _policy(plan: Plan) -> Iterator[str]:
+    if plan.policy_changed and plan.policy_from:
+        yield ""
+        yield (
+            "⚠️ **This changes the policy.** It was judged by the policy of"
+            f" {code(plan.policy_from[:12])}, where it would go."
+        )
 
 
 def headline(plan: Plan) -> str:
