@@ -24,6 +24,8 @@ from envsync.model.definition import (
     definition_of,
 )
 from envsync.model.lock import BasePlatform, ImageLock, Lock, LockedPackage
+from envsync.model.policy import Policy
+from envsync.model.reconcile import Reconcile
 from envsync.model.request import request_hash
 from envsync.model.spec import (
     BuildContext,
@@ -185,6 +187,8 @@ CONFIG_FIELDS: dict[str, tuple[Any, bool]] = {
     "allow_link_scripts": (("x",), False),
     "registries": ({"azureml": "localhost:5000/curated"}, False),
     "compression": ("zstd", False),
+    "policy": (Policy(own_registry="ghcr.io/team"), False),
+    "reconcile": (Reconcile(branch="release"), False),
 }
 
 
@@ -388,6 +392,9 @@ IMAGE_FIELDS: dict[str, tuple[Any, bool]] = {
     "digest": (f"sha256:{'8' * 64}", False),
     "platforms": ({"linux-64": BasePlatform(digest=f"sha256:{'7' * 64}")}, True),
     "sizes": ({}, False),
+    "licenses": ({"a-1-0.conda": "MIT"}, False),
+    "released": ({"a-1-0.conda": "2025-03-31"}, False),
+    "chosen": ("2025-03-31", False),
     "conda_lock": ("6" * 64, False),
     "virtual_packages": ({"__glibc": "2.17"}, False),
     # Only where there is a Dockerfile; tests/test_build_context.py.

@@ -14,6 +14,7 @@ from envsync.adapters.worktree import WorkTree
 from envsync.errors import InvalidInput
 from envsync.model.config import Config
 from envsync.model.document import Faults, Mapping, Node, Scalar, Sequence
+from envsync.model.policy import Policy
 from envsync.model.spec_reader import read_spec
 from envsync.operations.load import (
     environment_names,
@@ -77,6 +78,7 @@ def test_settings_are_read() -> None:
         remote="upstream",
         copy_images=True,
         allow_link_scripts=("font-ttf-ubuntu",),
+        policy=Policy(own_registry="localhost:5000/team/envs"),
     )
 
 

@@ -6,6 +6,7 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pu
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 from urllib.parse import quote, urlencode
 
 from envsync.adapters.http_registry import HttpReader, pull
@@ -98,7 +99,7 @@ class HttpRegistry(HttpReader):
         def attempt() -> Complaint | None:
             nonlocal missing
             try:
-                return self._put_manifest(repository, reference, manifest)
+                said = self._put_manifest(repository, reference, manifest)
             except ContentMissing as error:
                 # What another process uploads again at this moment, or what was uploaded a moment
                 # ago, is not always seen: distribution 2.8 rewrites its links in place.
@@ -106,12 +107,18 @@ class HttpRegistry(HttpReader):
                 if missing == _BLINKS:
                     raise
                 raise Again(error.summary) from error
+            if said != "unsure":
+                return said
+            if names():
+                return None
+            raise Again(f"{self.name} says that it took a manifest, and does not have it")
+
+        def names() -> bool:
+            found = self.head(repository, reference)
+            return isinstance(found, Present) and found.value.digest == manifest.digest
 
         immovable = self._host.run(attempt)
-        if immovable is None:
-            return
-        found = self.head(repository, reference)
-        if isinstance(found, Present) and found.value.digest == manifest.digest:
+        if immovable is None or names():
             return
         raise Conflict(
             f"{self.name} does not let the tag {repository}:{reference} move",
@@ -185,8 +192,11 @@ class HttpRegistry(HttpReader):
 
     def _put_manifest(
         self, repository: str, reference: str, manifest: RawManifest
-    ) -> Complaint | None:
-        """Put it; return the registry's complaint when the tag may not move."""
+    ) -> Complaint | Literal["unsure"] | None:
+        """Put it; return the registry's complaint when the tag may not move.
+
+        ``unsure``: the answer is not the one that a registry gives to a manifest that it took.
+        """
         headers = (
             ("Content-Type", manifest.media_type),
             ("Content-Length", str(len(manifest.body))),
@@ -195,9 +205,11 @@ class HttpRegistry(HttpReader):
         with self._host.send(
             "PUT", target, push(repository), headers, manifest.body, patient=True
         ) as answer:
-            if answer.status in {200, 201, 202}:
+            if answer.status == 201:
                 self._check_digest(answer, manifest.digest)
                 return None
+            if answer.status in {200, 202}:
+                return "unsure"
             complaint = self._host.complaint(answer)
             if answer.status in {400, 404} and complaint.codes & _MISSING:
                 raise ContentMissing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,14 @@ from envsync.operations.policy import judging_of
 from envsync.operations.readers import Readers
 from envsync.planning.diff import blocked_plan, diff, policy_reasons, unknown_plan
 from envsync.planning.plan import CHANGING, EnvironmentPlan, Plan
-from envsync.planning.states import Blocked, latest
+from envsync.planning.states import Blocked, Observed, latest
 from envsync.ports.git import Commit, GitReader, Records
 
 if TYPE_CHECKING:
     from envsync.operations.compare import Compared
+
+_LOOKS = 3
+"""How often git is asked again, when it and the registry contradict each other."""
 
 WATCHED = (ENVIRONMENTS, LOCKS, LIFECYCLE, CONFIG_FILE)
 """What of a working folder decides a plan once it is committed."""
@@ -94,9 +97,9 @@ def make_plan(
     if isinstance(read, Unknown):
         plans += [unknown_plan(name, read) for name in sound]
     else:
-        observed = observe(sound.values(), records, registries, lifecycles.known)
+        records, found_of, observed = _differences(git, records, sound, registries, lifecycles)
         for name, wish in sound.items():
-            found = diff(wish.desired, observed[name])
+            found = found_of[name]
             if found.state in CHANGING and policy.changes:
                 newest = latest(observed[name].records)
                 since = policy_from or (newest.commit if newest else "")
@@ -136,6 +139,31 @@ def make_plan(
         records=records.records,
         lifecycles=lifecycles,
     )
+
+
+def _differences(
+    git: GitReader,
+    records: Records,
+    sound: Mapping[str, Wish],
+    registries: Registries,
+    lifecycles: Lifecycles,
+) -> tuple[Records, Mapping[str, EnvironmentPlan], Mapping[str, Observed]]:
+    """Compare, and where git and the registry contradict each other ask git once more.
+
+    Somebody may have recorded and tagged a version after git was read and before the registry was:
+    only what git says after the registry is a contradiction.
+    """
+    observed = dict(observe(sound.values(), records, registries, lifecycles.known))
+    plans = {name: diff(wish.desired, observed[name]) for name, wish in sound.items()}
+    for _ in range(_LOOKS):
+        odd = {name: sound[name] for name, plan in plans.items() if plan.state == "conflict"}
+        read = git.records() if odd else None
+        if not isinstance(read, Present) or read.value == records:
+            break
+        records = read.value
+        observed.update(observe(odd.values(), records, registries, lifecycles.known))
+        plans.update({name: diff(wish.desired, observed[name]) for name, wish in odd.items()})
+    return records, plans, observed
 
 
 def _owned(plan: EnvironmentPlan, verdict: Verdict) -> EnvironmentPlan:
