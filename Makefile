@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-full lint bench parts clean
+.PHONY: demo test test-full chaos lint bench parts clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "envsync needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -20,6 +20,10 @@ test: $(VENV)/installed lint parts
 
 test-full: $(VENV)/installed lint parts
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# An apply is killed in a loop while others work and the registry fails; CHAOS_SECONDS=60.
+chaos: $(VENV)/installed parts
+	$(BIN)/python -m tests.chaos
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check
