@@ -1,0 +1,183 @@
+"""Branches of strangers (X7): planning one runs nothing of it, writes nothing, and needs no login.
+
+And the ready-made ways to run envsync on pull requests: the action, and pre-commit's hooks.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.team import MUTATING, Team
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = Path(sys.executable).with_name("envsync")
+
+_FIRES = "from pathlib import Path\nPath({place!r}).write_text('fired')\n"
+MODULES = (
+    "sitecustomize.py", "usercustomize.py", "conftest.py", "setup.py", "yaml.py", "click.py",
+    "json.py", "envsync/__init__.py", "envsync/__main__.py", "git.py", "tests/conftest.py",
+    "environments/train/setup.py", "environments/train/conftest.py",
+)  # fmt: skip
+
+
+def canaries(team: Team, sentinel: Path) -> None:
+    """Commit everything that something might run by itself; all of it writes *sentinel*."""
+    code = _FIRES.format(place=str(sentinel))
+    shell = f"#!/bin/sh\ntouch {sentinel}\n"
+    files = dict.fromkeys(MODULES, code)
+    files |= {
+        ".gitattributes": "* filter=canary diff=canary merge=canary\n",
+        ".githooks/post-checkout": shell,
+        ".envrc": shell,
+        "Makefile": f"all:\n\ttouch {sentinel}\n",
+        ".pre-commit-config.yaml": "repos: []\n",
+        "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'setup'\n",
+    }
+    team.repository.write(files)
+    team.repository.commit("canaries")
+    sentinel.unlink(missing_ok=True)
+
+
+def test_a_plan_of_a_branch_runs_nothing_of_it(server_team: Team, tmp_path: Path) -> None:
+    team = server_team
+    team.ask("train", "tiny-00003")
+    assert team.envsync("apply").code == 0
+    team.repository.git("branch", "base")
+    team.ask("train", "tiny-00004")
+    sentinel = tmp_path / "fired"
+    canaries(team, sentinel)
+    assert team.registry is not None
+    before = [len(team.registry.requests(method)) for method in MUTATING]
+    refs = team.arbiter.refs()
+    for shape in ("text", "json", "markdown"):
+        words = ["plan", "--base", "base", "--format", shape, "--out", str(tmp_path / "plan.json")]
+        done = subprocess.run(
+            [PROGRAM, *words], cwd=team.root, env=team.environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert not sentinel.exists(), f"something of the branch ran: {shape}"
+    assert [len(team.registry.requests(method)) for method in MUTATING] == before
+    assert team.arbiter.refs() == refs
+
+
+def test_the_policy_of_a_branch_does_not_count(server_team: Team) -> None:
+    team = server_team
+    team.settings(f"policy:\n  channels: ['{team.channel.as_uri()}']\n")
+    team.ask("train", "tiny-00003")
+    team.repository.git("branch", "base")
+    team.settings("policy: {}\n")
+    team.spec("train", "tiny-00003", text="channels: []")
+    team.repository.git("checkout", "-q", "--", "environments")
+    team.repository.commit("no policy any more")
+    done = team.envsync("plan", "--base", "base", "--format", "json")
+    assert done.json["policy"]["changed"] is True
+    assert done.json["policy"]["from"] == team.repository.git("rev-parse", "base").strip()
+    assert (
+        "This changes the policy"
+        in team.envsync("plan", "--base", "base", "--format", "markdown").out
+    )
+
+
+# The action ---------------------------------------------------------------------------------------
+
+
+def action() -> dict[str, object]:
+    document: dict[str, object] = yaml.safe_load((ROOT / "action.yml").read_text())
+    return document
+
+
+def test_the_action_is_what_github_reads() -> None:
+    judge = Path(sys.executable).with_name("check-jsonschema")
+    words: list[str | Path] = [
+        judge,
+        "--builtin-schema",
+        "vendor.github-actions",
+        ROOT / "action.yml",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def run_step(team: Team, command: str) -> subprocess.CompletedProcess[str]:
+    """Run the action's last step as the runner would: bash, and inputs as variables."""
+    steps = action()["runs"]["steps"]  # type: ignore[index]
+    step = steps[-1]
+    assert step["env"] == {"ENVSYNC_COMMAND": "${{ inputs.command }}"}
+    assert "${{" not in step["run"], "an input would be text of the script"
+    path = f"{PROGRAM.parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        cwd=team.root,
+        env={**team.environment(), "PATH": path, "ENVSYNC_COMMAND": command},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_action_runs_what_it_is_given(folder_team: Team) -> None:
+    folder_team.ask("train", "tiny-00003")
+    done = run_step(folder_team, "plan --detailed-exitcode")
+    assert done.returncode == 2, done.stderr
+    assert "train: create version 1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["plan; touch hacked", "plan $(touch hacked)", "plan `touch hacked`",
+                "plan && touch hacked", "plan | tee hacked", "plan\ntouch hacked"],
+)  # fmt: skip
+def test_the_action_runs_nothing_else(folder_team: Team, command: str) -> None:
+    folder_team.ask("train", "tiny-00003")
+    run_step(folder_team, command)
+    assert not (folder_team.root / "hacked").exists()
+
+
+# pre-commit ---------------------------------------------------------------------------------------
+
+
+def hooks() -> list[dict[str, object]]:
+    found: list[dict[str, object]] = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    return found
+
+
+@pytest.mark.parametrize("hook", [str(hook["id"]) for hook in hooks()])
+def test_a_hook_s_entry_says_what_is_wrong(folder_team: Team, hook: str) -> None:
+    (entry,) = [str(one["entry"]).split() for one in hooks() if one["id"] == hook]
+    assert entry[0] == "envsync"
+    folder_team.ask("train", "tiny-00003")
+    assert folder_team.envsync(*entry[1:]).code == 0
+    folder_team.spec("train", "tiny-00004", text="image: [1]" if "validate" in hook else "")
+    assert folder_team.envsync(*entry[1:]).code != 0
+
+
+def test_hooks_are_what_pre_commit_reads() -> None:
+    pre_commit = Path(sys.executable).with_name("pre-commit")
+    words: list[str | Path] = [pre_commit, "validate-manifest", ROOT / ".pre-commit-hooks.yaml"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.full
+def test_pre_commit_installs_and_runs_the_hooks(folder_team: Team, tmp_path: Path) -> None:
+    folder_team.ask("train", "tiny-00003")
+    pre_commit = Path(sys.executable).with_name("pre-commit")
+    environment = {**folder_team.environment(), "PRE_COMMIT_HOME": str(tmp_path / "home")}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [pre_commit, "try-repo", str(ROOT), "--all-files", "--verbose"],
+            cwd=folder_team.root, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder_team.spec("train", "tiny-00004")
+    folder_team.repository.git("add", "-A")
+    done = run()
+    assert done.returncode == 1
+    assert "the spec asks tiny-00004" in done.stdout
