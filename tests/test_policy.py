@@ -534,7 +534,7 @@ FAULTS = {
     "{channels: ['https://me:secret@a.test/b']}": "envsync.yaml:1:21: 'https://…@a.test/b' in "
     "'channels' holds credentials",
     "{channels: [a b]}": "envsync.yaml:1:21: 'a b' in 'channels' has white space in it",
-    "{wheel_urls: [index.example]}": "envsync.yaml:1:23: 'index.example' in 'wheel_urls' is not a URL",
+    "{wheel_urls: [index.test]}": "envsync.yaml:1:23: 'index.test' in 'wheel_urls' is not a URL",
     "{wheel_urls: ['https://a.test']}": "envsync.yaml:1:23: 'https://a.test' in 'wheel_urls' names "
     "no files of the host",
     "{registries: [docker.io/library]}": "envsync.yaml:1:23: 'docker.io/library' in 'registries' is"

@@ -590,7 +590,7 @@ def test_a_lock_that_lies_about_its_request_is_believed_outside_of_pull_requests
 
 def test_a_wheel_from_somewhere_else_is_what_only_a_policy_can_find(folder_team: Team) -> None:
     team = folder_team
-    settings(team, "wheel_urls: ['https://files.pythonhosted.org/*']")
+    settings(team, "wheel_urls: ['https://wheels.example.com/*']")
     team.repository.commit("a policy")
     wheel = (
         "- name: leaf\n  version: '1.0'\n  manager: pip\n  platform: linux-64\n  dependencies: {}\n"
@@ -608,10 +608,10 @@ def test_a_wheel_from_somewhere_else_is_what_only_a_policy_can_find(folder_team:
         forge(team, ("  optional: false\n", f"  optional: false\n{wheel}"))
         team.repository.write({"environments/train/environment.yaml": text})
 
-    pull_request(team, add, base="wheel_urls: ['https://files.pythonhosted.org/*']")
+    pull_request(team, add, base="wheel_urls: ['https://wheels.example.com/*']")
     done = team.envsync("plan", "--policy-from", "main")
     assert done.code == 6
     assert (
-        "policy.wheel_urls of main allows https://files.pythonhosted.org/*; train: leaf comes from "
+        "policy.wheel_urls of main allows https://wheels.example.com/*; train: leaf comes from "
         "https://evil.test"
     ) in done.out

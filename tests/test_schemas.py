@@ -368,7 +368,7 @@ def test_the_schema_refuses_the_structure_of_malformed_specs() -> None:
         ("policy: {channels: []}\n", False),
         ("policy: {channels: ['a b']}\n", False),
         ("policy: {channels: conda-forge}\n", False),
-        ("policy: {wheel_urls: ['https://files.pythonhosted.org/*', '*']}\n", True),
+        ("policy: {wheel_urls: ['https://wheels.example.com/*', '*']}\n", True),
         ("policy: {wheel_urls: [index.example]}\n", False),
         ("policy: {wheel_urls: ['https://index.example']}\n", False),
         ("policy: {registries: [docker.io, 'localhost:5000']}\n", True),

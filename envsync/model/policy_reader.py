@@ -108,7 +108,7 @@ def _url(text: str) -> tuple[str, str] | None:
     if problem := _channel(text):
         return problem
     if "://" not in text and text != "*":
-        return "is not a URL", "Write https://files.pythonhosted.org/*, for example."
+        return "is not a URL", "Write https://wheels.example.com/*, for example."
     if text != "*" and "/" not in text.partition("://")[2]:
         return "names no files of the host", f"Write {text}/*"
     return None
