@@ -486,5 +486,5 @@ def test_every_field_of_a_plan_is_known_to_move_its_id_or_not_to() -> None:
         *("name", "state", "actions", "before_version", "after_version"),
         *("before_definition", "definition", "digest", "copy_from"),
     }
-    words = {"reasons", "hint", "effort", "changes", "platforms", "notices"}
+    words = {"reasons", "hint", "effort", "changes", "platforms", "notices", "checks"}
     assert set(EnvironmentPlan.__slots__) == moving | words
