@@ -290,4 +290,5 @@ class Team:
             with reader.blob(place, descriptor) as chunks:
                 yield from chunks
 
-        assert validate(top.value, children, read) == ()
+        faults = validate(top.value, children, read)
+        assert not faults, "\n".join(faults[:20])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from envsync.errors import InvalidInput
 from envsync.oci.entry import CONSTANT_TIME, MAX_TIME, Entry, File, HardLink, SoftLink, file_of
+from envsync.oci.overlay import members
 from envsync.oci.tar import BLOCK, END, directory_header, entry_header, entry_stream
 from tests import format_golden
 
@@ -117,3 +118,15 @@ def test_a_file_that_changes_while_it_is_read_is_refused() -> None:
 def test_the_bytes_of_format_2(name: str, entry: Entry) -> None:
     found = hashlib.sha256(b"".join(entry_stream([entry]))).hexdigest()
     format_golden.check(f"tar {name}", found)
+
+
+def test_a_chunk_without_bytes_does_not_end_an_archive() -> None:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        for name in ("a", "b"):
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            archive.addfile(info, io.BytesIO(b"abc"))
+    data = raw.getvalue()
+    chunks = [data[:512], b"", data[512:1400], b"", b"", data[1400:]]
+    assert [member.path for member in members(chunks)] == ["a", "b"]

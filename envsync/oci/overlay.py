@@ -58,7 +58,8 @@ class _Stream:
         have = 0
         while have < size:
             if not self._rest:
-                self._rest = next(self._chunks, b"")
+                # A chunk may be empty, where a decoder has only the start of a header so far.
+                self._rest = next((chunk for chunk in self._chunks if chunk), b"")
                 if not self._rest:
                     break
             part, self._rest = self._rest[: size - have], self._rest[size - have :]
