@@ -198,11 +198,12 @@ class LayoutRegistry:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = Aside(folder)
             with aside.lock():
+                if (folder / "index.json").exists():
+                    return path  # another has made it meanwhile, and the index is written last
                 version: Json = {"imageLayoutVersion": "1.0.0"}
                 aside.write_locked(folder / "oci-layout", canonical_json(version))
-                if not (folder / "index.json").exists():
-                    empty: Json = {"schemaVersion": 2, "mediaType": INDEX, "manifests": ()}
-                    aside.write_locked(folder / "index.json", canonical_json(empty))
+                empty: Json = {"schemaVersion": 2, "mediaType": INDEX, "manifests": ()}
+                aside.write_locked(folder / "index.json", canonical_json(empty))
         return path
 
     def _index_document(self, folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import click
 from envsync import __version__, failpoints
 from envsync.cli.errors import of_the_system, report
 from envsync.cli.session import Session
+from envsync.cli.signals import heed_signals
 from envsync.errors import EnvsyncError, Misuse
 
 PROGRAM = "envsync"
@@ -127,6 +128,7 @@ def cli(context: click.Context, directory: Path) -> None:
 def main() -> None:
     """Run the command line and exit with the code of the release protocol."""
     signal.signal(signal.SIGTERM, _terminate)
+    heed_signals()
     session = Session(
         folder=Path(),
         environ=os.environ,

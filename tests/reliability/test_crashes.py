@@ -20,15 +20,15 @@ from tests.reliability.scenes import Stage, names_of
 from tests.team import Team
 
 EFFECTS: Mapping[str, Mapping[str, int]] = {
-    "new": {"blob-put": 4, "file-rename": 13, "record-push": 1, "record-write": 1},
+    "new": {"blob-put": 4, "file-rename": 11, "record-push": 1, "record-write": 1},
     "changed": {"blob-put": 3, "file-rename": 8, "record-push": 1, "record-write": 1},
-    "rebuild": {"blob-put": 4, "file-rename": 13},
+    "rebuild": {"blob-put": 4, "file-rename": 11},
     "retag": {"file-rename": 3},
     "platforms": {
-        "blob-put": 5, "file-rename": 16, "manifest-put": 2, "record-push": 1, "record-write": 1,
+        "blob-put": 5, "file-rename": 14, "manifest-put": 2, "record-push": 1, "record-write": 1,
     },
     "batch": {
-        "blob-put": 13, "blob-mount": 8, "file-rename": 56, "record-push": 1, "record-write": 1,
+        "blob-put": 13, "blob-mount": 8, "file-rename": 48, "record-push": 1, "record-write": 1,
     },
 }  # fmt: skip
 """How often each effect happens in a scene, besides those that every environment has once."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -70,10 +72,47 @@ def test_told_to_stop_it_stops_and_is_finished_later(
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("scene", "place", "number"),
-    itertools.product(("changed", "platforms", "batch"), PLACES + MORE, CODES),
+    list(itertools.product(("changed", "platforms", "batch"), PLACES + MORE, CODES)),
 )
 def test_told_to_stop_in_other_scenes(
     layout_stage: Stage, tmp_path: Path, git_variables: dict[str, str], scene: str, place: str,
     number: int,
 ) -> None:  # fmt: skip
     told_to_stop(layout_stage, scene, tmp_path, git_variables, place, number)
+
+
+ASLEEP = """
+import signal, threading
+from envsync.cli.main import _terminate
+from envsync.cli.signals import heed_signals
+
+signal.signal(signal.SIGTERM, _terminate)
+if {heeds}:
+    heed_signals()
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+# Another thread takes the signal, and the main thread's sleep is not disturbed.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print("asleep", flush=True)
+lock = threading.Lock()
+lock.acquire()
+lock.acquire()
+"""
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_a_signal_is_heard_by_a_main_thread_that_sleeps_on_a_lock(heeds: bool) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ASLEEP.format(heeds=heeds)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asleep\n"
+        process.terminate()
+        try:
+            _, said = process.communicate(timeout=SECONDS if heeds else 2)
+        except subprocess.TimeoutExpired:
+            assert not heeds
+            process.kill()
+        else:
+            assert heeds, "without it the signal is not heard: the test shows nothing"
+            assert "Terminated" in said
