@@ -1,8 +1,8 @@
 """The mutation check: take a line of safety away, and see whether a test notices.
 
 ``python -m tests.mutations`` copies the project into a temporary folder, takes one line away at a
-time, and runs the tests that have to fail then. A line that is not there any more is an error, so
-that the list cannot rot.
+time, and runs the tests that have to fail then. They pass before, or a failure would prove nothing.
+A line that is not there any more is an error, so that the list cannot rot.
 """
 
 from __future__ import annotations
@@ -117,6 +117,25 @@ MUTATIONS = (
 )
 
 
+def failing(tests: Sequence[str], folder: Path) -> list[str]:
+    """Run tests of a copy of the project; return the first that fails, [] when all pass."""
+    words = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not full"]
+    done = subprocess.run(
+        [sys.executable, *words, *tests],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    lines = done.stdout.splitlines()
+    failed = [
+        line.split(" - ")[0].removeprefix("FAILED ") for line in lines if line[:7] == "FAILED "
+    ]
+    if done.returncode not in {0, 1} or (done.returncode == 1) != bool(failed):
+        raise SystemExit(f"the tests could not be run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return failed
+
+
 def noticed(mutation: Mutation, folder: Path) -> list[str]:
     """Return the tests that fail without the line; [] when nobody notices."""
     place = folder / "envsync" / mutation.file
@@ -124,19 +143,10 @@ def noticed(mutation: Mutation, folder: Path) -> list[str]:
     if text.count(mutation.old) != 1:
         raise SystemExit(f"{mutation.name}: its line is not in {mutation.file} any more")
     place.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
-    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not full"]
     try:
-        done = subprocess.run(
-            [*words, *mutation.tests],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(folder)},
-            capture_output=True,
-            text=True,
-        )
+        return failing(mutation.tests, folder)
     finally:
         place.write_text(text, encoding="utf-8")
-    lines = done.stdout.splitlines()
-    return [line.split(" - ")[0].removeprefix("FAILED ") for line in lines if line[:7] == "FAILED "]
 
 
 def main() -> None:
@@ -151,6 +161,9 @@ def main() -> None:
                 shutil.copytree(source, folder / part, ignore=ignore)
             else:
                 shutil.copy(source, folder / part)
+        sound = sorted({test for mutation in MUTATIONS for test in mutation.tests})
+        if failed := failing(sound, folder):
+            raise SystemExit(f"with every line in its place {failed[0]} fails")
         print("| without this | in | noticed by |\n|---|---|---|", flush=True)
         for mutation in MUTATIONS:
             found = noticed(mutation, folder)

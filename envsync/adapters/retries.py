@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import math
 import random
 import threading
 import time
@@ -21,8 +22,10 @@ FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 LONGEST_RETRY_AFTER = 120.0
 """Seconds; a host that asks for a longer pause is given up for now."""
-UNREACHABLE_FOR = 30.0
-"""Seconds in which a host that could not be reached is not tried by every other request too."""
+LEFT_ALONE_FOR = 30.0
+"""Seconds in which a host that could not be reached, or only fails, is not asked again."""
+GIVEN_UP = 3
+"""Requests to be given up, with all their tries, until a host that answers counts as failing."""
 
 T = TypeVar("T")
 
@@ -57,7 +60,13 @@ class Clock:
 
 
 class Patience:
-    """Runs tries against one host; all threads share what it said about pauses."""
+    """Runs tries against one host; all threads share what it said about pauses.
+
+    A circuit breaker: a host that cannot be reached, or of which nothing has succeeded for a while
+    and several requests were given up, is left alone for a moment. A thousand environments then do
+    not each wait for all the tries of their own. One broken repository does not open it, because
+    requests of others succeed.
+    """
 
     def __init__(self, host: str, clock: Clock, *, deadline: float) -> None:
         """Make one for *host*; *deadline* in seconds is for what takes no time by itself."""
@@ -66,8 +75,10 @@ class Patience:
         self._deadline = deadline
         self._lock = threading.Lock()
         self._paused_until = 0.0
-        self._unreachable_until = 0.0
-        self._unreachable = ""
+        self._succeeded = -math.inf
+        self._given_up_since = 0
+        self._left_alone_until = -math.inf
+        self._why = ""
 
     def run(self, attempt: Callable[[], T], *, long: bool = False) -> T:
         """Return what *attempt* returns, trying again when it raises Again.
@@ -83,7 +94,9 @@ class Patience:
             except Again as failure:
                 last = failure
             else:
-                self._unreachable_until = 0.0
+                self._succeeded = self._clock.monotonic()
+                self._given_up_since = 0
+                self._left_alone_until = -math.inf
                 return value
             delay = self._delay(number, last)
             if delay is None:
@@ -92,9 +105,7 @@ class Patience:
                 break
             if number + 1 < TRIES and last.after is None:
                 self._clock.sleep(delay)
-        if last.connecting:
-            self._unreachable = last.reason
-            self._unreachable_until = self._clock.monotonic() + UNREACHABLE_FOR
+        self._note_given_up(last)
         raise self._given_up(last.reason) from last
 
     def jitter(self, number: int) -> float:
@@ -102,9 +113,18 @@ class Patience:
         # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         return self._clock.random() * min(LONGEST_DELAY, FIRST_DELAY * 2.0**number)
 
+    def _note_given_up(self, failure: Again) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            self._given_up_since += 1
+            silent = now - self._succeeded >= LEFT_ALONE_FOR
+            if failure.connecting or (silent and self._given_up_since >= GIVEN_UP):
+                self._why = failure.reason
+                self._left_alone_until = now + LEFT_ALONE_FOR
+
     def _wait_for_pause(self) -> None:
-        if self._clock.monotonic() < self._unreachable_until:
-            raise self._given_up(self._unreachable)
+        if self._clock.monotonic() < self._left_alone_until:
+            raise self._given_up(self._why)
         while (pause := self._paused_until - self._clock.monotonic()) > 0:
             self._clock.sleep(pause)
 

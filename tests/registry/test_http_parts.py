@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from envsync.adapters.recording_registry import Call, RecordingRegistry
 from envsync.adapters.registries import Registries, RegistrySettings, open_registry
 from envsync.adapters.registry_auth import Redactor, _parse
-from envsync.adapters.retries import TRIES, Again, Clock, Patience, retry_after
+from envsync.adapters.retries import (
+    GIVEN_UP,
+    LEFT_ALONE_FOR,
+    TRIES,
+    Again,
+    Clock,
+    Patience,
+    retry_after,
+)
 from envsync.adapters.wire import Origin, Proxies, split_url
 from envsync.errors import InvalidInput, Unavailable
 from envsync.model.reading import ABSENT, Unknown
@@ -122,6 +130,47 @@ def test_work_that_is_short_ends_at_its_deadline() -> None:
     with pytest.raises(Unavailable):
         patience.run(slow, long=True)
     assert len(tries) == 2 + TRIES
+
+
+def test_a_host_that_only_fails_is_left_alone_and_then_tried_again() -> None:
+    waits = Waits()
+    patience = Patience("host", waits.clock(), deadline=100)
+    tried = 0
+
+    def failing() -> None:
+        nonlocal tried
+        tried += 1
+        raise Again("it answered 500")
+
+    for _ in range(GIVEN_UP):
+        with pytest.raises(Unavailable, match="It answered 500"):
+            patience.run(failing)
+    assert tried == GIVEN_UP * TRIES
+    with pytest.raises(Unavailable, match="It answered 500"):
+        patience.run(failing)
+    assert tried == GIVEN_UP * TRIES, "nobody asked it"
+    waits.now += LEFT_ALONE_FOR
+    assert patience.run(lambda: "well") == "well"
+    with pytest.raises(Unavailable):
+        patience.run(failing)
+    assert tried == (GIVEN_UP + 1) * TRIES
+
+
+def test_a_host_that_fails_for_some_and_not_for_others_is_asked() -> None:
+    waits = Waits()
+    patience = Patience("host", waits.clock(), deadline=100)
+    tried = 0
+
+    def failing() -> None:
+        nonlocal tried
+        tried += 1
+        raise Again("it answered 500", after=0)
+
+    assert patience.run(lambda: "well") == "well"
+    for number in range(2 * GIVEN_UP):
+        with pytest.raises(Unavailable):
+            patience.run(failing)
+        assert tried == (number + 1) * TRIES
 
 
 def test_only_loopback_is_asked_without_tls(shared_registry: Registry) -> None:
