@@ -28,6 +28,7 @@ EFFECTS = (
     "record-write",
     "commit-tag",
     "latest-tag",
+    "referrer-put",
     "version-tag",
     "lock-write",
     "plan-write",

@@ -181,7 +181,17 @@ class Team:
         return f"{NAMESPACE}/{component}" if self.registry else component
 
     def tags(self, name: str) -> dict[str, str]:
-        """Return the digests that the registry's tags of an environment name."""
+        """Return the digests that the registry's tags of an environment name.
+
+        Without those of lists of what refers to images: see `lists`.
+        """
+        return {t: d for t, d in self._tags(name).items() if not t.startswith("sha256-")}
+
+    def lists(self, name: str) -> dict[str, str]:
+        """Return the digests of the lists of what refers to images of an environment, by tag."""
+        return {t: d for t, d in self._tags(name).items() if t.startswith("sha256-")}
+
+    def _tags(self, name: str) -> dict[str, str]:
         with self.reader() as reader:
             listed = reader.tags(self.place(name))
             if listed == ABSENT:

@@ -135,6 +135,7 @@ def test_an_environment_in_sync_costs_two_requests_and_no_tags_are_listed(
 
 
 def test_a_change_is_a_new_version_and_only_what_changed_is_uploaded(team: Team) -> None:
+    team.settings("referrers: false\n")
     team.ask("train", "tiny-00013")
     first = applied(team)["train"]
     before = uploads(team)
@@ -151,6 +152,7 @@ def test_a_change_is_a_new_version_and_only_what_changed_is_uploaded(team: Team)
 
 
 def test_what_two_environments_share_is_built_once_and_uploaded_once(team: Team) -> None:
+    team.settings("referrers: false\n")
     team.ask("serve", "tiny-00003")
     team.ask("train", "tiny-00003")
     done = team.envsync("apply")
@@ -174,6 +176,7 @@ def test_what_two_environments_share_is_built_once_and_uploaded_once(team: Team)
 
 
 def test_blobs_of_two_environments_are_one_file_in_a_folder(folder_team: Team) -> None:
+    folder_team.settings("referrers: false\n")
     folder_team.ask("serve", "tiny-00003")
     folder_team.ask("train", "tiny-00003")
     applied(folder_team)
@@ -186,6 +189,7 @@ def test_blobs_of_two_environments_are_one_file_in_a_folder(folder_team: Team) -
 
 
 def test_going_back_is_a_new_version_of_the_same_image_and_uploads_nothing(team: Team) -> None:
+    team.settings("referrers: false\n")
     old = team.ask("train", "tiny-00003")
     first = applied(team)["train"]
     team.ask("train", "tiny-00004")

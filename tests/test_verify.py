@@ -256,3 +256,17 @@ def test_a_remote_that_does_not_answer_ends_it(server_team: Team) -> None:
 )
 def test_the_worst_decides_the_exit_code(found: tuple[Any, ...], code: int) -> None:
     assert exit_code([Finding(kind=kind, name="a", text="") for kind in found]) == code
+
+
+def test_a_repository_that_is_of_no_environment_is_named(busy: Team) -> None:
+    busy.ask("gone", "tiny-00002")
+    assert busy.envsync("apply").code == 0
+    for where in (busy.repository, busy.arbiter):
+        where.git("update-ref", "-d", "refs/tags/env/gone/1")
+    busy.repository.git("rm", "-r", "--quiet", "environments/gone", "locks/gone")
+    busy.repository.commit("Take it away, and its records with it")
+    done = busy.envsync("verify")
+    assert done.code == 0
+    assert f"{busy.place('gone')} is of no environment  (orphan_repository)" in done.out
+    assert done.out.count("orphan_repository") == 1
+    assert "orphan_repository" not in busy.envsync("verify", "train").out

@@ -34,6 +34,11 @@ _ACCEPT = (("Accept", ", ".join(MANIFEST_TYPES)),)
 _NEXT_PAGE = re.compile(r'<([^>]*)>[^,]*;\s*rel="?next"?', re.IGNORECASE)
 _PAGE_MAX = 8 << 20
 _PAGES_MAX = 10_000
+_CATALOGUE: Scopes = frozenset({"registry:catalog:*"})
+_NO_CATALOGUE = frozenset({403, 404, 405, 501})
+
+_Page = tuple[set[str], str | None]
+"""What a page lists, and where the next one is."""
 
 T = TypeVar("T")
 
@@ -67,18 +72,28 @@ class HttpReader:
     def tags(self, repository: str) -> Reading[tuple[str, ...]]:
         """List the tags over all pages."""
         require_repository(repository)
-        tags = set[str]()
-        target = f"/v2/{repository}/tags/list?n=1000"
+        first = f"/v2/{repository}/tags/list?n=1000"
+        return self._all_pages(first, partial(self._tags, repository), "tags")
+
+    def repositories(self) -> Reading[tuple[str, ...]]:
+        """List the catalogue over all pages; many registries have none, or show it to nobody."""
+        return self._all_pages("/v2/_catalog?n=1000", self._catalogue, "repositories")
+
+    def _all_pages(
+        self, first: str, read: Callable[[str], _Page | None], what: str
+    ) -> Reading[tuple[str, ...]]:
+        found = set[str]()
+        target = first
         for _ in range(_PAGES_MAX):
-            page = self._read(partial(self._tags, repository, target))
+            page = self._read(partial(read, target))
             if not isinstance(page, Present):
                 return page
-            found, following = page.value
-            tags |= found
+            listed, following = page.value
+            found |= listed
             if following is None:
-                return Present(tuple(sorted(tags))) if tags else ABSENT
+                return Present(tuple(sorted(found))) if found else ABSENT
             target = following
-        return Unknown(why="unavailable", reason=f"{self.name} lists tags without end")
+        return Unknown(why="unavailable", reason=f"{self.name} lists {what} without end")
 
     @contextmanager
     def blob(self, repository: str, descriptor: Descriptor) -> Iterator[Iterator[bytes]]:
@@ -164,25 +179,37 @@ class HttpReader:
             where = answer.origin.netloc
             raise Again(f"{where} answered 404 for {repository} in no registry's words")
 
-    def _tags(self, repository: str, target: str) -> tuple[set[str], str | None] | None:
+    def _tags(self, repository: str, target: str) -> _Page | None:
         with self._host.send("GET", target, pull(repository)) as answer:
             if answer.status == 404:
                 self._require_absence(answer, repository)
                 return None
             if answer.status != 200:
                 raise self._host.refusal(answer, f"list the tags of {repository}")
-            try:
-                document = json.loads(answer.read(_PAGE_MAX))
-                tags = {str(tag) for tag in document["tags"] or ()}
-            except (ValueError, KeyError, TypeError):
-                raise Again(f"{self.name} answered something else than tags") from None
-            match = _NEXT_PAGE.search(answer.headers.get("link", ""))
+            return self._page(answer, target, "tags")
+
+    def _catalogue(self, target: str) -> _Page | None:
+        with self._host.send("GET", target, _CATALOGUE) as answer:
+            if answer.status in _NO_CATALOGUE:
+                return None
+            if answer.status != 200:
+                raise self._host.refusal(answer, "list the repositories")
+            return self._page(answer, target, "repositories")
+
+    def _page(self, answer: Answer, target: str, key: str) -> _Page:
+        """Return what a page lists, and where the next one is."""
+        try:
+            document = json.loads(answer.read(_PAGE_MAX))
+            listed = {str(one) for one in document[key] or ()}
+        except (ValueError, KeyError, TypeError):
+            raise Again(f"{self.name} answered something else than {key}") from None
+        match = _NEXT_PAGE.search(answer.headers.get("link", ""))
         if match is None:
-            return tags, None
+            return listed, None
         following = self._host.resolve(target, match[1])
         if following == target or not following.startswith("/"):
-            raise self._host.nonsense(f"The next page of the tags of {repository} is elsewhere")
-        return tags, following
+            raise self._host.nonsense(f"The next page of {target} is elsewhere")
+        return listed, following
 
     def _stream(self, repository: str, descriptor: Descriptor) -> Generator[bytes]:
         position = failures = 0

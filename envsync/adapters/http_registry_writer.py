@@ -90,13 +90,13 @@ class HttpRegistry(HttpReader):
 
         self._host.run(attempt, long=True)
 
-    def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> None:
+    def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> bool:
         """Put a manifest; a tag that may not move, and names it already, is as good as put."""
         require_repository(repository)
         require_manifest(reference, manifest)
         missing = 0
 
-        def attempt() -> Complaint | None:
+        def attempt() -> Complaint | bool:
             nonlocal missing
             try:
                 said = self._put_manifest(repository, reference, manifest)
@@ -110,7 +110,7 @@ class HttpRegistry(HttpReader):
             if said != "unsure":
                 return said
             if names():
-                return None
+                return False
             raise Again(f"{self.name} says that it took a manifest, and does not have it")
 
         def names() -> bool:
@@ -118,8 +118,10 @@ class HttpRegistry(HttpReader):
             return isinstance(found, Present) and found.value.digest == manifest.digest
 
         immovable = self._host.run(attempt)
-        if immovable is None or names():
-            return
+        if isinstance(immovable, bool):
+            return immovable
+        if names():
+            return False
         raise Conflict(
             f"{self.name} does not let the tag {repository}:{reference} move",
             detail=f"It was to name {manifest.digest}. {immovable.words}".strip(),
@@ -192,8 +194,8 @@ class HttpRegistry(HttpReader):
 
     def _put_manifest(
         self, repository: str, reference: str, manifest: RawManifest
-    ) -> Complaint | Literal["unsure"] | None:
-        """Put it; return the registry's complaint when the tag may not move.
+    ) -> Complaint | Literal["unsure"] | bool:
+        """Put it; return whether its subject was taken in, or the complaint when a tag is fixed.
 
         ``unsure``: the answer is not the one that a registry gives to a manifest that it took.
         """
@@ -207,7 +209,7 @@ class HttpRegistry(HttpReader):
         ) as answer:
             if answer.status == 201:
                 self._check_digest(answer, manifest.digest)
-                return None
+                return "oci-subject" in answer.headers
             if answer.status in {200, 202}:
                 return "unsure"
             complaint = self._host.complaint(answer)

@@ -143,6 +143,10 @@ class OpenArchive:
         found = {d.annotations.get(REF_NAME, "") for d in self.images()} - {""}
         return Present(tuple(sorted(found)))
 
+    def repositories(self) -> Reading[tuple[str, ...]]:
+        """Say nothing: an archive is one repository without a name."""
+        return ABSENT
+
     @contextmanager
     def blob(self, repository: str, descriptor: Descriptor) -> Iterator[Iterator[bytes]]:
         """Stream a blob, verified."""

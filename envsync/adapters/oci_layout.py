@@ -128,6 +128,15 @@ class LayoutRegistry:
             sync_folder(target.parent)
             return True
 
+    def repositories(self) -> Reading[tuple[str, ...]]:
+        """List the folders that are layouts."""
+
+        def read() -> tuple[str, ...] | None:
+            found = self._root.rglob("oci-layout")
+            return tuple(sorted(one.parent.relative_to(self._root).as_posix() for one in found))
+
+        return self._read(read)
+
     def put_blob(
         self,
         repository: str,
@@ -143,8 +152,11 @@ class LayoutRegistry:
             with content() as source:
                 Aside(self._folder(repository)).write(target, outgoing(source, descriptor, sent))
 
-    def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> None:
-        """Write a manifest's blob, then name it in ``index.json`` when *reference* is a tag."""
+    def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> bool:
+        """Write a manifest's blob, then name it in ``index.json`` when *reference* is a tag.
+
+        A folder keeps no list of what refers to what.
+        """
         folder = self._folder(repository)
         require_manifest(reference, manifest)
         target = self._prepare(repository, manifest.digest)
@@ -154,12 +166,13 @@ class LayoutRegistry:
             if not is_undamaged(target, manifest.descriptor):
                 aside.write(target, [manifest.body])
             if is_digest(reference):
-                return
+                return False
             with aside.lock():
                 document = self._index_document(folder)
                 changed = with_tag(document, reference, manifest.descriptor)
                 if changed != document:
                     aside.write_locked(folder / "index.json", canonical_json(changed))
+        return False
 
     def _read(self, read: Callable[[], T | None]) -> Reading[T]:
         """Turn what can go wrong while reading into a reading."""

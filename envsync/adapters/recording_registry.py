@@ -67,6 +67,11 @@ class RecordingRegistry:
         self._note("tags", repository)
         return self._registry.tags(repository)
 
+    def repositories(self) -> Reading[tuple[str, ...]]:
+        """List repositories."""
+        self._note("repositories", "")
+        return self._registry.repositories()
+
     def blob(
         self, repository: str, descriptor: Descriptor
     ) -> AbstractContextManager[Iterator[bytes]]:
@@ -100,10 +105,10 @@ class RecordingRegistry:
         self._note("put_blob", repository, descriptor.digest)
         self._registry.put_blob(repository, descriptor, content, sent)
 
-    def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> None:
+    def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> bool:
         """Put a manifest."""
         self._note("put_manifest", repository, reference)
-        self._registry.put_manifest(repository, reference, manifest)
+        return self._registry.put_manifest(repository, reference, manifest)
 
     def _note(self, operation: str, repository: str, reference: str = "") -> None:
         self._calls.append(Call(operation=operation, repository=repository, reference=reference))

@@ -273,6 +273,8 @@ class Service:
                     detail=error.detail,
                     code=error.exit_code,
                 )
+            if result.note:
+                self.log("environment.note", name=result.name, text=result.note)
             if result.state == "done":
                 self.log(
                     "environment.done",

@@ -317,6 +317,7 @@ class Parts:
             progress=progress,
             pause=lambda attempt: self.sleep(chance.uniform(0, min(30.0, 0.5 * 2**attempt))),
             builds_at_once=jobs,
+            referrers=config.referrers,
             site=site,
         )
 

@@ -37,6 +37,8 @@ class Config:
     """Whether environments that are only an ``image`` are copied into the registry."""
     allow_link_scripts: tuple[str, ...] = ()
     """Packages whose post-link script may be left out without refusing the build."""
+    referrers: bool = True
+    """Whether provenance and bills of materials are attached to images in the registry."""
     compression: Compression = "gzip"
     """How layers are compressed; Docker before 23 cannot read zstd."""
     registries: Mapping[str, str] = field(default_factory=dict)

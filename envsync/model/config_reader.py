@@ -29,7 +29,7 @@ from envsync.model.reference import is_azure_registry, parse_registry_location
 
 KEYS = (
     "registry", "platforms", "channels", "remote", "copy_images", "allow_link_scripts",
-    "registries", "compression", "policy", "reconcile",
+    "registries", "compression", "policy", "reconcile", "referrers",
 )  # fmt: skip
 _ADVICE = {
     "namespace": "Write it after the registry: 'registry: host/namespace'.",
@@ -54,6 +54,7 @@ def read_config(root: Node, faults: Faults) -> Config:
         return default
     check_keys(document, KEYS, "envsync.yaml", faults, _ADVICE)
     copy_images = as_bool(document.get("copy_images"), "'copy_images'", faults)
+    referrers = as_bool(document.get("referrers"), "'referrers'", faults)
     registry = _registry(document.get("registry"), "'registry'", faults)
     return Config(
         registry=registry,
@@ -67,6 +68,7 @@ def read_config(root: Node, faults: Faults) -> Config:
             if (name := _name(item, "A package", _PACKAGE, faults))
         ),
         registries=_registries(document.get("registries"), faults),
+        referrers=default.referrers if referrers is None else referrers,
         compression=_compression(document.get("compression"), faults),
         reconcile=read_reconcile(document.get("reconcile"), faults),
         policy=replace(read_policy(document.get("policy"), faults), own_registry=registry),

@@ -12,8 +12,8 @@ NAME_PATTERN = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}")
 VERSION_PATTERN = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]|\.(?!\.|lock$|$)){0,126}")
 """A version is text that is valid both as an OCI tag and as the last part of a git tag."""
 
-RESERVED_TAG = re.compile(r"latest|def-.*|git-.*")
-"""Registry tags that envsync itself gives a meaning; no version may be called so."""
+RESERVED_TAG = re.compile(r"latest|def-.*|git-.*|sha256-[0-9a-f]{64}.*")
+"""Registry tags that mean something to envsync or to registries; no version may be called so."""
 
 CURATED_PREFIXES = ("AzureML-", "Microsoft")
 """Names that Azure ML reserves for environments provided by the platform."""

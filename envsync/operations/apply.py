@@ -36,6 +36,7 @@ from envsync.ports.registry import RegistryWriter
 from envsync.ports.tree import Tree
 
 if TYPE_CHECKING:
+    from envsync.operations.attach import Attaching
     from envsync.operations.build_dockerfile import BuildSite
 
 # What builds from Dockerfiles is loaded when there is one: it takes as long as all the rest.
@@ -63,6 +64,8 @@ class Workshop:
     pause: Callable[[int], None]
     """Waits before round *n* of a race, for a random time that grows with *n*."""
     builds_at_once: int = 2
+    referrers: bool = True
+    """Whether provenance and bills of materials are attached."""
     site: Callable[[], BuildSite] | None = None
     """What builds from Dockerfiles."""
 
@@ -169,11 +172,13 @@ def _tag_all(
     recorded: Mapping[str, Record],
     results: dict[str, Result],
 ) -> None:
+    attaching = _attaching(workshop, planned) if workshop.referrers else None
     tags = Tags(
         git=workshop.git,
         registry=workshop.registry,
         repository=workshop.registries.repository,
         lives=planned.lifecycles.known,
+        attach=attaching,
     )
     copied = [p for p in todo if planned.wishes.wishes[p.name].desired.copied]
     for plan in copied:
@@ -198,7 +203,20 @@ def _tag_all(
             version=record.version,
             digest=record.digest,
             did=plan.state,
+            note=attaching.notes.get(plan.name, "") if attaching else "",
         )
+
+
+def _attaching(workshop: Workshop, planned: Planned) -> Attaching:
+    from envsync.operations.attach import Attaching, Made
+
+    def made(record: Record) -> Made:
+        resolved = planned.wishes.wishes[record.name].resolved()
+        return Made(spec_path=resolved.spec.path, lock=resolved.lock)
+
+    return Attaching(
+        registry=workshop.registry, repository=workshop.registries.repository, made=made
+    )
 
 
 def _publish_all(

@@ -31,6 +31,8 @@ class Result:
     did: str = ""
     """The plan's state that was carried out."""
     error: EnvsyncError | None = None
+    note: str = ""
+    """What went wrong besides, and stopped nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

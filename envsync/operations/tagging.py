@@ -39,6 +39,8 @@ class Tags:
     """Environment name to repository in the registry."""
     lives: Mapping[str, Lifecycle] = field(default_factory=dict)
     """What lifecycle files say, by environment."""
+    attach: Callable[[Record, RawManifest], None] | None = None
+    """Attaches what refers to a version. Before its tag, so that who dies there comes back."""
     _manifests: dict[tuple[str, str], RawManifest] = field(default_factory=dict)
     """By repository and digest: each is read once."""
 
@@ -61,12 +63,17 @@ class Tags:
             self._settle({r.name: ahead[r.name] for r in done if r.name in ahead})
         except EnvsyncError as error:
             return {name: failed or error for name, failed in ended.items()}
-        return {**ended, **self._each(done, lambda record: self._tag(record, record.version))}
+        return {**ended, **self._each(done, self._put_last)}
 
     def _put_first(self, record: Record, newest: Record | None) -> None:
         self._tag(record, f"git-{record.commit[:12]}")
         if newest is not None:
             self._tag(newest, "latest")
+
+    def _put_last(self, record: Record) -> None:
+        if self.attach is not None:
+            self.attach(record, self._manifest(record))
+        self._tag(record, record.version)
 
     def _settle(self, put: dict[str, Record]) -> None:
         """Move ``latest`` forward where another one made a newer version meanwhile."""
@@ -88,15 +95,19 @@ class Tags:
                 put[record.name] = record
 
     def _tag(self, record: Record, tag: str) -> None:
+        manifest = self._manifest(record)
+        kind = "latest" if tag == "latest" else "version" if tag == record.version else "commit"
+        reach(f"{kind}-tag.before")
+        self.registry.put_manifest(self.repository(record.name), tag, manifest)
+        reach(f"{kind}-tag.after")
+
+    def _manifest(self, record: Record) -> RawManifest:
         repository = self.repository(record.name)
         key = (repository, record.digest)
         if key not in self._manifests:
             where = f"{self.registry.name}/{repository}@{record.digest}"
             self._manifests[key] = need(self.registry.manifest(*key), where)
-        kind = "latest" if tag == "latest" else "version" if tag == record.version else "commit"
-        reach(f"{kind}-tag.before")
-        self.registry.put_manifest(repository, tag, self._manifests[key])
-        reach(f"{kind}-tag.after")
+        return self._manifests[key]
 
     def _newest(self, records: Iterable[Record]) -> dict[str, Record]:
         """Return what ``latest`` has to be, by environment; nothing where all is archived."""

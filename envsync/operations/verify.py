@@ -6,6 +6,7 @@ written; `envsync.operations.repair` mends what can be brought back exactly.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from envsync.model.spec import Spec
 from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
 from envsync.oci.labels import DEFINITION
 from envsync.oci.validate import validate
+from envsync.operations.attach import Made, missing, referrers_of
 from envsync.operations.load import load_config
 from envsync.operations.look import Past
 from envsync.operations.observe import READS_AT_ONCE
@@ -54,6 +56,10 @@ class Verifier:
     unreachable: Callable[[Sequence[str]], frozenset[str]]
     """Of commits, those that no branch leads to."""
     progress: Progress
+    referrers: bool = True
+    """Whether provenance and bills of materials have to be there."""
+    orphans: bool = False
+    """Whether repositories are looked for that are of no environment."""
     images: bool = False
     """Whether every image is read as a whole and judged."""
     reproduce: Callable[[Recorded], str] | None = None
@@ -67,6 +73,8 @@ class Verifier:
             each = pool.map(lambda record: tuple(self._record(record, lost)), chosen)
             whole = pool.map(lambda name: tuple(self._name(name)), names)
             found = [one for many in (*each, *whole) for one in many]
+        if self.orphans:
+            found += self._orphans()
         order = {record.version: place for place, record in enumerate(chosen)}
         found.sort(key=lambda one: (one.name, order.get(one.version, len(order)), one.kind))
         return tuple(dict.fromkeys(found))
@@ -154,6 +162,8 @@ class Verifier:
                 yield self._of(record, "platform_missing", text)
                 return
             children.append(child.value)
+        if self.referrers and recorded is not None:
+            yield from self._referring(recorded, top)
         try:
             missing = self._missing(repository, children or [top])
             if missing:
@@ -171,6 +181,17 @@ class Verifier:
             refused = isinstance(error, NotAllowed)
             kind: Kind = "not_allowed" if refused else "unavailable"
             yield self._of(record, kind, " ".join((error.summary, error.detail)).strip())
+
+    def _referring(self, recorded: Recorded, top: RawManifest) -> Iterator[Finding]:
+        record = recorded.record
+        found = missing(
+            referrers_of(record, recorded.made, top), self.registry, self.repository(record.name)
+        )
+        if isinstance(found, Unknown):
+            yield self._unknown(record, found)
+        elif found:
+            kinds = ", ".join(sorted({one.media_type for one in found}))
+            yield self._of(record, "referrer_missing", f"nothing refers to it of type {kinds}")
 
     def _missing(self, repository: str, manifests: Sequence[RawManifest]) -> list[str]:
         named = [
@@ -235,6 +256,24 @@ class Verifier:
         if wanted is not None:
             yield from self._latest(wanted, {record.digest for record in records})
 
+    def _orphans(self) -> Iterator[Finding]:
+        """Find repositories beside ours that envsync published to, and nobody records or wants."""
+        read = self.registry.repositories()
+        if not isinstance(read, Present):
+            return  # most registries show their catalogue to nobody
+        names = {record.name for record in self.past.records} | {*self.past.names}
+        known = {self.repository(name) for name in names}
+        place = self.repository("x").removesuffix("x")
+        for repository in read.value:
+            if repository in known or posixpath.dirname(repository) != place.rstrip("/"):
+                continue
+            tags = self.registry.tags(repository)
+            if isinstance(tags, Present) and any(map(_CONTENT_TAG.fullmatch, tags.value)):
+                text = f"{self.registry.name}/{repository} is of no environment"
+                yield Finding(
+                    kind="orphan_repository", name=posixpath.basename(repository), text=text
+                )
+
     def _latest(self, wanted: Record, own: set[str]) -> Iterator[Finding]:
         found = self.registry.head(self.repository(wanted.name), "latest")
         if isinstance(found, Unknown):
@@ -270,6 +309,11 @@ class Recorded:
     definition: Definition
     copied: bool
     """Whether the image stands in our registry: not so for one that is only named."""
+
+    @property
+    def made(self) -> Made:
+        """What provenance says of it."""
+        return Made(spec_path=self.spec.path, lock=self.lock)
 
 
 def read_recorded(past: Past, record: Record) -> Recorded:

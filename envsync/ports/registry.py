@@ -35,6 +35,9 @@ class RegistryReader(Protocol):
     def tags(self, repository: str) -> Reading[tuple[str, ...]]:
         """List all tags of a repository, sorted; an absent repository is absent."""
 
+    def repositories(self) -> Reading[tuple[str, ...]]:
+        """List all repositories, sorted; absent where the registry does not tell."""
+
     def blob(
         self, repository: str, descriptor: Descriptor
     ) -> AbstractContextManager[Iterator[bytes]]:
@@ -68,8 +71,10 @@ class RegistryWriter(RegistryReader, Protocol):
     ) -> None:
         """Upload a blob; *content* is called again for each try, *sent* with every chunk's size."""
 
-    def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> None:
+    def put_manifest(self, repository: str, reference: str, manifest: RawManifest) -> bool:
         """Put a manifest or index under a tag or its own digest.
+
+        True when the registry says that it lists the manifest among what refers to its subject.
 
         Raises ContentMissing when what it names is not there, and Conflict when the registry does
         not let the tag move.

@@ -80,6 +80,15 @@ def test_tags_are_listed_in_order(registry_under_test: RegistryWriter, repositor
     assert registry_under_test.tags(repository) == Present(("10", "2", "def-" + "a" * 64, "latest"))
 
 
+def test_repositories_are_listed(registry_under_test: RegistryWriter, repository: str) -> None:
+    for name in (repository, f"{repository}/deeper"):
+        image("hello").put(registry_under_test, name, "1")
+    found = registry_under_test.repositories()
+    assert isinstance(found, Present)
+    assert {repository, f"{repository}/deeper"} <= {*found.value}
+    assert found.value == tuple(sorted(found.value))
+
+
 def test_a_tag_moves_and_the_old_image_stays(
     registry_under_test: RegistryWriter, repository: str
 ) -> None:

@@ -236,6 +236,21 @@ def test_tags_are_read_from_all_pages(
     assert found.value == tuple(sorted(f"{letter}{n}" for letter in "tu" for n in range(5)))
 
 
+@pytest.mark.parametrize("status", [403, 404, 405, 501])
+def test_a_registry_need_not_show_its_repositories(
+    registry: HttpRegistry, proxy: Proxy, status: int
+) -> None:
+    proxy.on("GET", "/_catalog", errors(status, "UNSUPPORTED"))
+    assert registry.repositories() == ABSENT
+
+
+def test_repositories_that_cannot_be_listed_now_are_unknown(
+    registry: HttpRegistry, proxy: Proxy
+) -> None:
+    proxy.on("GET", "/_catalog", errors(500, "UNKNOWN"))
+    assert isinstance(registry.repositories(), Unknown)
+
+
 @pytest.mark.parametrize("link", ["</v2/x>", "same", "<http://127.0.0.1:1/v2/x>"])
 def test_pages_that_lead_nowhere_are_unknown(
     registry: HttpRegistry, proxy: Proxy, repository: str, link: str

@@ -10,8 +10,10 @@ import pytest
 from envsync.adapters.http_registry_writer import HttpRegistry
 from envsync.adapters.registries import Registries, RegistrySettings
 from envsync.errors import Conflict, EnvsyncError, NotAllowed, Unavailable
-from envsync.model.reading import Present
+from envsync.model.reading import ABSENT, Present
 from envsync.oci.descriptor import digest_of
+from envsync.oci.referrer import Referrer, listed, referrers_tag, with_referrers
+from envsync.operations.attach import attach
 from envsync.ports.registry import ContentMissing
 from tests.parts.registry import run_registry
 from tests.registry.images import Image, blob, content, image, index
@@ -167,3 +169,52 @@ def test_a_read_only_registry_says_so() -> None:
         pytest.raises(NotAllowed, match="does not allow it"),
     ):
         image("hello").put(registries.at(running.host), "a/b", "1")
+
+
+@pytest.mark.parametrize("itself", [True, False])
+def test_what_refers_to_an_image_is_listed_at_a_tag_where_the_registry_does_not_do_it(
+    proxy: Proxy, registry: HttpRegistry, repository: str, hello: Image, itself: bool
+) -> None:
+    """A registry that does says so with a header, as the specification has it."""
+    hello.put(registry, repository)
+    if itself:
+        subject = hello.manifest.digest
+        proxy.on("PUT", "/manifests/sha256:", lambda _, ask: ask().having(OCI_Subject=subject))
+    one = Referrer(
+        subject=hello.manifest.descriptor, media_type="application/x.note", document=b"seen"
+    )
+    for _ in range(2):
+        attach([one], registry, repository)
+    assert isinstance(registry.head(repository, one.manifest.digest), Present)
+    listed = registry.manifest(repository, referrers_tag(hello.manifest.digest))
+    if itself:
+        assert listed == ABSENT
+        return
+    assert isinstance(listed, Present)
+    assert listed.value.document()["manifests"] == [one.entry()]
+    assert len(proxy.requests("PUT", "/manifests/sha256-")) == 1, "the second time it is there"
+
+
+def test_two_who_write_a_list_at_once_both_stand_in_it(
+    proxy: Proxy, registry: HttpRegistry, repository: str, hello: Image
+) -> None:
+    """The other one writes between our reading and our writing, once."""
+    hello.put(registry, repository)
+    ours, theirs = (
+        Referrer(subject=hello.manifest.descriptor, media_type="application/x.note", document=text)
+        for text in (b"ours", b"theirs")
+    )
+    tag = referrers_tag(hello.manifest.digest)
+    attach([theirs], registry, repository)
+    only = with_referrers(None, [theirs])
+
+    def undone(_: Asked, ask: Callable[[], Reply]) -> Reply:
+        reply = ask()
+        registry.put_manifest(repository, tag, only)
+        return reply
+
+    proxy.on("PUT", f"/manifests/{tag}", undone, times=1)
+    attach([ours], registry, repository)
+    found = registry.manifest(repository, tag)
+    assert isinstance(found, Present)
+    assert set(listed(found.value)) == {ours.manifest.digest, theirs.manifest.digest}

@@ -25,6 +25,8 @@ class End:
 
     records: Mapping[str, str]
     tags: Mapping[str, Mapping[str, str]]
+    lists: Mapping[str, Mapping[str, str]]
+    """Of what refers to images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,11 @@ class Foreign:
 def end_of(team: Team, names: Sequence[str]) -> End:
     """Return where it ended for environments."""
     refs = team.arbiter.refs(RECORDS)
-    return End(records=refs, tags={name: team.tags(name) for name in names})
+    return End(
+        records=refs,
+        tags={name: team.tags(name) for name in names},
+        lists={name: team.lists(name) for name in names},
+    )
 
 
 def foreign(team: Team) -> Foreign:

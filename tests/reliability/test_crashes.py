@@ -20,15 +20,15 @@ from tests.reliability.scenes import Stage, names_of
 from tests.team import Team
 
 EFFECTS: Mapping[str, Mapping[str, int]] = {
-    "new": {"blob-put": 4, "file-rename": 11, "record-push": 1, "record-write": 1},
-    "changed": {"blob-put": 3, "file-rename": 8, "record-push": 1, "record-write": 1},
-    "rebuild": {"blob-put": 4, "file-rename": 11},
+    "new": {"blob-put": 4, "file-rename": 18, "record-push": 1, "record-write": 1},
+    "changed": {"blob-put": 3, "file-rename": 14, "record-push": 1, "record-write": 1},
+    "rebuild": {"blob-put": 4, "file-rename": 18},
     "retag": {"file-rename": 3},
     "platforms": {
-        "blob-put": 5, "file-rename": 14, "manifest-put": 2, "record-push": 1, "record-write": 1,
+        "blob-put": 5, "file-rename": 27, "manifest-put": 2, "record-push": 1, "record-write": 1,
     },
     "batch": {
-        "blob-put": 13, "blob-mount": 8, "file-rename": 48, "record-push": 1, "record-write": 1,
+        "blob-put": 13, "blob-mount": 8, "file-rename": 83, "record-push": 1, "record-write": 1,
     },
 }  # fmt: skip
 """How often each effect happens in a scene, besides those that every environment has once."""
@@ -52,7 +52,7 @@ def times(scene: str) -> Mapping[str, int]:
     """Return how often each effect happens in a scene when images are in a folder."""
     each = 5 if scene == "batch" else 1
     content = {} if scene == "retag" else {"content-tag": each}
-    tags = {"commit-tag": each, "latest-tag": each, "version-tag": each}
+    tags = {"commit-tag": each, "latest-tag": each, "referrer-put": each, "version-tag": each}
     return {**EFFECTS[scene], **content, **tags}
 
 
@@ -147,7 +147,15 @@ def test_death_at_every_time_of_every_effect(
     crash(case, layout_stage, tmp_path, git_variables)
 
 
-ORDER = ("blob-put", "content-tag", "record-push", "commit-tag", "latest-tag", "version-tag")
+ORDER = (
+    "blob-put",
+    "content-tag",
+    "record-push",
+    "commit-tag",
+    "latest-tag",
+    "referrer-put",
+    "version-tag",
+)
 STEPS = [f"{effect}.{side}" for effect in ORDER for side in ("before", "after")]
 PAIRS = [
     (first, second)

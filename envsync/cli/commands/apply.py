@@ -194,6 +194,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
                 "version": result.version,
                 "digest": result.digest,
                 "error": error_document(result.error) if result.error else None,
+                "note": result.note,
             }
             for result in outcome.results
         ],
@@ -209,6 +210,8 @@ def _print(session: Session, outcome: Outcome) -> None:
     for result in outcome.results:
         if result.error is not None:
             click.echo(error_text(result.error), err=True)
+        if result.note:
+            warn(f"{result.name} {result.version}: {result.note}")
     unchanged = sum(r.state == "unchanged" for r in outcome.results)
     failed = sum(r.state == "failed" for r in outcome.results)
     uncommitted = session.git().uncommitted(WATCHED)

@@ -145,6 +145,8 @@ def _print(tick: Tick, refreshed: tuple[Refreshed, ...]) -> None:
             click.echo(f"{mark} {result.name} {result.version}  {result.digest}")
         elif result.error is not None:
             click.echo(error_text(result.error, f"{result.name} failed"), err=True)
+        if result.note:
+            warn(f"{result.name} {result.version}: {result.note}")
     for one in refreshed:
         if one.did == "proposed":
             click.echo(f"{mark} {one.name} refreshed on branch {one.branch}")

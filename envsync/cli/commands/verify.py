@@ -59,6 +59,8 @@ def command(
             has_blob=registry.has_blob,
             unreachable=git.unreachable,
             progress=shown,
+            referrers=config.referrers,
+            orphans=not names,
             images=images,
             reproduce=_anew(session, config, past, workshop, shown) if reproduce else None,
         )
