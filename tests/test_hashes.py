@@ -187,6 +187,7 @@ CONFIG_FIELDS: dict[str, tuple[Any, bool]] = {
     "allow_link_scripts": (("x",), False),
     "registries": ({"azureml": "localhost:5000/curated"}, False),
     "compression": ("zstd", False),
+    "referrers": (False, False),
     "policy": (Policy(own_registry="ghcr.io/team"), False),
     "reconcile": (Reconcile(branch="release"), False),
 }
