@@ -26,6 +26,8 @@ ROWS = {
     "R11": "the registry is lost",
     "R14": "told to stop (SIGINT, SIGTERM)",
     "R15": "many environments, few of which changed",
+    "X7": "pull requests of strangers",
+    "X12": "injection into the comment and the terminal",
     "chaos": "killed in a loop, two others at work, a fifth of all answers 500",
 }
 """What each row is about, as docs/trust.md says."""
