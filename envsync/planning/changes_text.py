@@ -54,4 +54,5 @@ def _line(change: PackageChange, width: int, *, platforms: bool) -> str:
     if change.why:
         notes.append(f"needed by {change.why[-1]}")
     tail = "".join(f"  {note}" for note in notes)
-    return f"    {_SYMBOL.get(change.change, '~')} {change.name:<{width}}  {moved}{tail}"
+    line = f"    {_SYMBOL.get(change.change, '~')} {change.name:<{width}}  {moved}{tail}"
+    return " ".join(line.splitlines())

@@ -36,7 +36,8 @@ _WORDS: dict[State, str] = {
 
 def plan_text(plan: Plan) -> str:
     """Return the plan as text; its last line is the verdict."""
-    return "\n".join(_lines(plan))
+    # A text of somebody else, such as the name of a file, may have line breaks.
+    return "\n".join(" ".join(line.splitlines()) for line in _lines(plan))
 
 
 def _lines(plan: Plan) -> Iterator[str]:
