@@ -30,7 +30,8 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-# The programs that the tests use for real: a registry, a Docker engine, skopeo, umoci, debootstrap.
+# The programs that the tests use for real: a registry, a Docker engine, skopeo, umoci, debootstrap,
+# a browser.
 parts: $(VENV)/installed
 	$(BIN)/python -m tests.parts.install
 

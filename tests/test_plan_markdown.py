@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from envsync.cli.output import coloured
 from envsync.model.lock import Manager
 from envsync.model.package_changes import PackageChange, package_changes, with_requests
 from envsync.model.record import Record
@@ -17,8 +19,12 @@ from envsync.planning.diff import blocked_plan, diff
 from envsync.planning.markdown import LIMIT, units
 from envsync.planning.plan import Base, Check, Effort, EnvironmentPlan, Plan, Reason
 from envsync.planning.plan_markdown import MARKER, plan_markdown
+from envsync.planning.plan_text import plan_text
 from envsync.planning.states import Blocked, Observed
 from tests.golden import Golden
+from tests.parts.rendered import HIDDEN, github_html, rendered
+from tests.reliability.counts import count
+from tests.team import Team
 from tests.test_diff import desired, record
 from tests.test_plan_output import package
 
@@ -51,7 +57,8 @@ def hostile(payload: str) -> Plan:
     after = {
         "linux-64": (
             package("numpy", version, needs=(name,)),
-            package(name, "2.0", channel="other"),
+            # Of a long name `package` would make one hash for both versions.
+            replace(package(name, "2.0", channel="other"), sha256="f" * 64),
         )
     }
     changes = with_requests(
@@ -108,6 +115,67 @@ def test_nothing_that_comes_from_a_branch_is_obeyed(payload: str) -> None:
     fences = [token for token in tokens(text) if token.type == "fence"]
     assert all("\n/" not in f"\n{fence.content}" for fence in fences)
     assert not re.search(r"^/", text, re.MULTILINE), "a quick action begins a line"
+    count("X12", payloads=1, renderings=1)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=lambda text: repr(text[:24]))
+def test_what_github_renders_has_nothing_of_a_branch_but_code(payload: str) -> None:
+    found = rendered(github_html(plan_markdown(hostile(payload))))
+    assert found.faults() == []
+    assert found.tags.count("table") == 2, "a table is no table any more"
+    assert found.tags.count("details") == found.tags.count("summary") == 1
+    count("X12", renderings=1)
+
+
+@pytest.mark.parametrize(
+    ("markdown", "fault"),
+    [("<!-- envsync plan 0123456789abcdef of 0123456789ab -->\n\n" + text, fault)
+     for text, fault in (
+        ("[a](https://evil.example)", "<a>"), ("www.evil.example", "<a>"), ("![a](b)", "<img>"),
+        ("<b>x</b>", "<b>"), ("<script>x</script>", "in words: '<script>x</script>'"),
+        ("- [ ] a", "<input>"), ("~~a~~", "<del>"), ("@team", "in words: '@team'"),
+        ("`a\u202eb`", r"hidden: '\u202e'"), ("<!-- envsync plan 0 -->", "2 marks"),
+        ("<p onclick=x>a</p>", "attribute p onclick=x"),
+     )],
+)  # fmt: skip
+def test_the_judge_sees_what_is_not_allowed(markdown: str, fault: str) -> None:
+    if fault.startswith("in words: '<script>"):
+        # The extension tagfilter has made text of it.
+        assert "script" not in rendered(github_html(markdown)).tags
+    else:
+        assert fault in rendered(github_html(markdown)).faults()
+
+
+@pytest.mark.parametrize("payload", [*PAYLOADS, "x\nPlan: no environment differs."],
+                         ids=lambda text: repr(text[:24]))  # fmt: skip
+def test_a_terminal_is_told_nothing_to_obey(payload: str) -> None:
+    lines = coloured(plan_text(hostile(payload))).split("\n")
+    ours = re.compile(r"\x1b\[(3[1-6]|0)m")  # the colour of a line's symbol
+    assert not [line for line in lines if HIDDEN.search(ours.sub("", line))]
+    begun = {re.split(r"[ :]", ours.sub("", line))[0] for line in lines}
+    assert begun <= {"", "Plan", "To", "~", "!", "-"}, "a payload begins a line"
+    assert [line for line in lines if line.startswith("Plan:")] == lines[-1:]
+    count("X12", texts=1)
+
+
+def test_a_terminal_is_told_nothing_to_obey_by_files(folder_team: Team) -> None:
+    """The same with the command itself: payloads as values of specs, and as names of files."""
+    names = [payload for payload in PAYLOADS if "\0" not in payload]
+    for number, payload in enumerate(names):
+        path = f"environments/env-{number:02d}/environment.yaml"
+        value = json.dumps(payload)
+        folder_team.repository.write({path: f"name: env-{number:02d}\nimage: {value}\n"})
+    folder_team.repository.commit("payloads")
+    for payload in names:
+        name = payload.replace("/", "_")[:60]
+        folder_team.repository.write({f"environments/env-00/{name}": "x"})
+    done = folder_team.envsync("plan")
+    assert done.code == 6
+    assert done.out.count("cannot be built") == len(names)
+    assert not HIDDEN.search(done.out + done.err)
+    begun = {re.split(r"[ :]", line)[0] for line in done.out.split("\n")}
+    assert begun <= {"", "Plan", "!"}, "a payload begins a line"
+    count("X12", texts=len(names))
 
 
 def _summary(content: str) -> str:
@@ -201,11 +269,11 @@ def test_what_is_too_long_says_what_it_left_out() -> None:
     def named(number: int) -> EnvironmentPlan:
         return replace(environment, name=f"environment-{number:04d}")
 
-    for count, words in ((40, "the packages that others need"), (400, "all but a line of"),
+    for number_of, words in ((40, "the packages that others need"), (400, "all but a line of"),
                          (3000, "environments altogether")):  # fmt: skip
-        plan = replace(one, environments=tuple(map(named, range(count))))
+        plan = replace(one, environments=tuple(map(named, range(number_of))))
         text = plan_markdown(plan)
         assert units(text) <= LIMIT
-        assert words in text, count
+        assert words in text, number_of
         assert text.count("<details>") == text.count("</details>")
         assert "**Next:**" in text

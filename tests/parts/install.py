@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+from tests.parts.browser import browser
 from tests.parts.cache import Unavailable
 from tests.parts.process import tool
 
@@ -34,6 +35,10 @@ def missing_packages() -> list[str]:
     # Since Debian 13 the client is a package of its own.
     if "docker.io" not in missing and not _has("docker"):
         missing.append("docker-cli")
+    try:
+        browser()
+    except Unavailable:
+        missing.append("chromium-headless-shell")
     return missing
 
 
