@@ -338,7 +338,7 @@ def test_what_the_file_says_of_itself_is_worked_out_again(forge: Forge, tmp_path
     document["plan_id"] = "0" * 64
     assert comment(saved(tmp_path, document), forge.github).code == 0
     (body,) = forge.bodies()
-    assert "**major version**: `numpy`" in body
+    assert "**new major version**: `numpy`" in body
     assert "evil" not in body
     assert f"--plan-id {PLAN.id[:16]}" in body
 

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from envsync.cli.output import coloured
-from envsync.model.lock import Manager
+from envsync.model.lock import LockedPackage, Manager
 from envsync.model.package_changes import PackageChange, package_changes, with_requests
 from envsync.model.record import Record
 from envsync.planning.diff import blocked_plan, diff
@@ -65,6 +65,16 @@ def hostile(payload: str) -> Plan:
         package_changes(before, after, {"conda": frozenset({"numpy"}), "pip": frozenset()}),
         {"conda": {"numpy": payload}, "pip": {}},
         {"conda": {"numpy": f"{payload}2"}, "pip": {}},
+    )
+    changes = tuple(
+        replace(
+            change,
+            details=tuple(
+                replace(d, after=replace(d.after, channel=payload)) if d.after else d
+                for d in change.details
+            ),
+        )
+        for change in changes
     )
     plan = diff(desired(), Observed(name="train", records=(record(desired("old")),)))
     good = replace(
@@ -260,6 +270,41 @@ def of_twelve() -> Plan:
 def test_a_change_of_twelve_packages_reads_well(golden: Golden) -> None:
     assert len(twelve()) == 12
     golden.check("plan/comment-of-twelve-packages", plan_markdown(of_twelve()))
+
+
+def test_each_move_between_channels_is_named() -> None:
+    def locked(*channels: str) -> dict[str, tuple[LockedPackage, ...]]:
+        return {
+            "linux-64": tuple(
+                package(f"lib{number}", "1.0", channel=channel)
+                for number, channel in enumerate(channels)
+            )
+        }
+
+    moved = package_changes(
+        locked("conda-forge", "conda-forge", "bioconda"),
+        locked("somebody", "somebody", "conda-forge/label/rc"),
+        {"conda": frozenset(), "pip": frozenset()},
+    )
+    (environment,) = of_twelve().environments
+    plan = replace(of_twelve(), environments=(replace(environment, changes=moved),))
+    line = (
+        "- ⚠️ **another channel**: `lib0`, `lib1` (`conda-forge` → `somebody`);"
+        " `lib2` (`bioconda` → `conda-forge/label/rc`). Other people"
+    )
+    assert line in plan_markdown(plan)
+    assert "~ lib2  1.0, rebuilt  from conda-forge/label/rc, before from bioconda" in plan_text(
+        plan
+    )
+
+
+def test_the_registry_is_named_and_how_much_of_an_image_it_has() -> None:
+    (environment,) = of_twelve().environments
+    assert environment.effort is not None
+    everything = replace(environment, effort=replace(environment.effort, layers_to_push=41))
+    text = plan_markdown(replace(of_twelve(), environments=(everything,)))
+    assert "in the registry `ghcr.io/team/envs`" in text
+    assert "(all 41 layers)" in text
 
 
 def test_what_is_too_long_says_what_it_left_out() -> None:

@@ -158,5 +158,5 @@ def test_the_plan_of_a_branch_asks_only_and_only_about_what_it_touches(server_te
     before, refs = server_team.state(), server_team.arbiter.refs()
     done = server_team.envsync("plan", "--base", "main", "--format", "markdown")
     assert (done.code, done.err) == (0, "")
-    assert "`train`: new version `2`, now `1`" in done.out
+    assert "`train`: new version: `1` → `2`" in done.out
     assert (server_team.state(), server_team.arbiter.refs()) == (before, refs)

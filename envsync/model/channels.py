@@ -43,6 +43,11 @@ def channel_urls(
     return (_without_subdir(f"{alias.rstrip('/')}/{text.strip('/')}"),)
 
 
+def channel_name(url: str) -> str:
+    """Return a channel as people call it: ``conda-forge``, or its URL where it stands elsewhere."""
+    return strip_credentials(url).removeprefix(f"{CHANNEL_ALIAS}/")
+
+
 def spec_channel(match_spec: str) -> str:
     """Return the channel in ``channel::package``, '' when there is none."""
     return match_spec.rpartition("::")[0].strip()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from envsync.model.channels import channel_name
 from envsync.model.lock import LockedPackage, Manager
 from envsync.model.match_spec import match_spec_name
 from envsync.model.own_wheels import wheel_name
@@ -87,12 +88,19 @@ class PackageChange:
         return tuple(detail.platform for detail in self.details)
 
     @property
+    def channel_moves(self) -> tuple[tuple[str, str], ...]:
+        """The channels that it moves between, before and after, as people call them."""
+        moves = (
+            (channel_name(d.before.channel), channel_name(d.after.channel))
+            for d in self.details
+            if d.before is not None and d.after is not None and d.before.channel != d.after.channel
+        )
+        return tuple(dict.fromkeys(moves))
+
+    @property
     def channel_changed(self) -> bool:
         """Whether the package now comes from another channel on some platform."""
-        return any(
-            d.before is not None and d.after is not None and d.before.channel != d.after.channel
-            for d in self.details
-        )
+        return bool(self.channel_moves)
 
 
 def package_changes(

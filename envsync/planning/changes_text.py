@@ -37,18 +37,18 @@ def counted(changes: Sequence[PackageChange]) -> str:
     from envsync.model.package_changes import CHANGE_CLASSES
 
     counts = Counter(change.change for change in changes)
-    return ", ".join(f"{counts[kind]} {kind}" for kind in CHANGE_CLASSES if counts[kind])
+    words = {kind: "rebuilt" if kind == "build" else kind for kind in CHANGE_CLASSES}
+    return ", ".join(f"{counts[kind]} {words[kind]}" for kind in CHANGE_CLASSES if counts[kind])
 
 
 def _line(change: PackageChange, width: int, *, platforms: bool) -> str:
     moved = " → ".join(filter(None, (change.before_version, change.after_version)))
     if change.change == "build":
-        moved = f"{change.after_version}, another build"
+        moved = f"{change.after_version}, rebuilt"
     notes: list[str] = [] if change.change in {*_SYMBOL, "build"} else [change.change]
     if change.manager == "pip":
         notes.append("pip")
-    if change.channel_changed:
-        notes.append("from another channel")
+    notes += [f"from {after}, before from {before}" for before, after in change.channel_moves]
     if platforms:
         notes.append(f"[{', '.join(change.platforms)}]")
     if change.why:

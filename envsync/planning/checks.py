@@ -11,6 +11,9 @@ _SPEC = "spec"
 _POLICY = "policy"
 _STATE = "git and registry"
 
+LOCK_GOOD = "what is locked is what the spec asks for, on every platform"
+STATE_GOOD = "the versions recorded in git and those in the registry do not contradict each other"
+
 
 def checks_of(plan: EnvironmentPlan) -> tuple[Check, ...]:
     """Return what follows from a plan's state, then what others found out."""
@@ -29,8 +32,8 @@ def _own(plan: EnvironmentPlan) -> Iterator[Check]:
             yield Check(name=_STATE, verdict="unknown", text=reason.text)
         return
     # An environment gets so far only when its lock answers its spec on every platform.
-    yield Check(name=_LOCK, verdict="pass", text="the lock satisfies the spec on every platform")
+    yield Check(name=_LOCK, verdict="pass", text=LOCK_GOOD)
     if plan.state == "conflict":
         yield Check(name=_STATE, verdict="fail", text=plan.reasons[0].text)
     else:
-        yield Check(name=_STATE, verdict="pass", text="both were read and do not contradict")
+        yield Check(name=_STATE, verdict="pass", text=STATE_GOOD)

@@ -46,17 +46,17 @@ _OF_PACKAGES: tuple[tuple[FlagCode, str, Callable[[PackageChange], bool]], ...] 
     ),
     (
         "channel_changed",
-        "from another channel: somebody else made these packages",
+        "another channel: other people make and publish these packages",
         lambda change: change.channel_changed,
     ),
     (
         "downgrade",
-        "downgrade: repairs that the newer version had are gone",
+        "older version: fixes that the newer one had may be missing",
         lambda change: change.change == "downgrade",
     ),
     (
         "major",
-        "major version: code that uses it may break",
+        "new major version: code that uses it may have to change",
         lambda change: change.change == "major",
     ),
 )
@@ -64,12 +64,12 @@ _OF_PACKAGES: tuple[tuple[FlagCode, str, Callable[[PackageChange], bool]], ...] 
 _OF_REASONS: tuple[tuple[FlagCode, str, frozenset[str]], ...] = (
     (
         "platform_removed",
-        "platform removed: whoever runs on it gets no newer version",
+        "platform removed: who runs on it gets no newer version",
         frozenset({"platform_removed"}),
     ),
     (
         "base_image_changed",
-        "base image changed: everything below the packages is another",
+        "base image changed: the system below the packages is another one",
         frozenset({"base_image_changed", "image_changed"}),
     ),
 )
@@ -93,7 +93,7 @@ def _flags(plan: EnvironmentPlan, compared: bool) -> Iterator[Flag]:
     if "environment_new" not in codes and (compared or plan.before_version):
         added = _names(plan, lambda change: change.change == "added")
         if added:
-            text = "new package: nobody here has used it in this environment before"
+            text = "new package: this environment did not have it before"
             yield Flag(code="new_package", text=text, packages=added)
 
 

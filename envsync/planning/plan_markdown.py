@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envsync.model.config import ENVIRONMENTS
 from envsync.model.names import is_name
 from envsync.planning.changes_text import counted
-from envsync.planning.checks import checks_of
+from envsync.planning.checks import LOCK_GOOD, STATE_GOOD, checks_of
 from envsync.planning.flags import Flag, flags_of
 from envsync.planning.markdown import LIMIT, code, codes, fold, table, units
 from envsync.planning.plan import CHANGING, Check, CheckVerdict, EnvironmentPlan, Plan, State
@@ -23,10 +24,10 @@ MARKER = "<!-- envsync plan "
 
 _WORDS: dict[State, str] = {
     "create": "first version, {after}",
-    "new_version": "new version {after}, now {before}",
-    "reuse": "version {after}, from an image that exists",
-    "republish": "version {after} is published again",
-    "retag": "the tags of version {after} are put again",
+    "new_version": "new version: {before} → {after}",
+    "reuse": "version {after}, from an image that exists already",
+    "republish": "version {after} is published again, as it was",
+    "retag": "version {after} gets its tags in the registry again",
     "in_sync": "no new image, version {after} stays",
     "unknown": "unknown",
     "conflict": "conflict",
@@ -40,6 +41,7 @@ _OWN_REASONS = {
 _MOST_ROWS = 300
 """Packages of one table; no team reads more."""
 _MOST_NAMES = 60
+_MOST_MOVES = 8
 
 
 def plan_markdown(plan: Plan) -> str:
@@ -118,9 +120,16 @@ def _top(plan: Plan) -> Iterator[str]:
         yield f"{merging} changes no environment."
         yield from _policy(plan)
         return
+    where = f", and keeps it in the registry {code(plan.registry)}" if plan.registry else ""
+    compared = (
+        f" Packages are compared with those that {code(plan.base.ref)} has locked."
+        if plan.base and any(environment.changes for environment in plan.environments)
+        else ""
+    )
     yield (
-        f"{merging} changes conda environments. envsync builds their container images from what"
-        " is locked in git. **Nothing has been built or published yet;** this is what would be."
+        f"{merging} changes conda environments. envsync builds a container image of each, from the"
+        f" exact packages that are locked in git{where}. **Nothing has been built or published"
+        f" yet;** this is what would be.{compared}"
     )
     yield from _policy(plan)
 
@@ -183,10 +192,11 @@ def _environment(environment: EnvironmentPlan, plan: Plan, *, transitive: bool) 
         facts.append(f"Platforms: {codes(environment.platforms)}")
     effort = environment.effort
     if effort is not None and effort.layers:
-        facts.append(
-            f"To push: about {size(effort.bytes_to_push)},"
-            f" {effort.layers_to_push} of {effort.layers} layers"
-        )
+        layers = f"all {effort.layers} layers"
+        if effort.layers_to_push < effort.layers:
+            layers = f"{effort.layers_to_push} of {effort.layers} layers"
+            layers += "; the registry has the others"
+        facts.append(f"To upload: about {size(effort.bytes_to_push)} ({layers})")
     if facts:
         yield f"{'. '.join(facts)}."
         yield ""
@@ -196,12 +206,29 @@ def _environment(environment: EnvironmentPlan, plan: Plan, *, transitive: bool) 
         yield ""
         for flag in flags:
             what, _, why = flag.text.partition(": ")
-            named = f": {codes(flag.packages)}" if flag.packages else ""
-            yield f"- ⚠️ **{what}**{named} ({why})"
+            named = f": {_named(flag, environment)}" if flag.packages else ""
+            end = "" if why.endswith("?") else "."
+            yield f"- ⚠️ **{what}**{named}. {why[:1].upper()}{why[1:]}{end}"
         yield ""
     yield from _reasons(environment)
     yield from _packages(environment, transitive=transitive)
     yield from _checks(checks_of(environment))
+
+
+def _named(flag: Flag, environment: EnvironmentPlan) -> str:
+    """Return the packages of a flag, by the channels they move between where it is about these."""
+    if flag.code != "channel_changed":
+        return codes(flag.packages)
+    moves: dict[tuple[str, str], dict[str, None]] = {}
+    for change in environment.changes:
+        for move in change.channel_moves:
+            moves.setdefault(move, {})[change.name] = None
+    texts = [
+        f"{codes(names)} ({code(before) or 'none'} → {code(after) or 'none'})"
+        for (before, after), names in moves.items()
+    ]
+    more = f"; and {len(texts) - _MOST_MOVES} more" if len(texts) > _MOST_MOVES else ""
+    return "; ".join(texts[:_MOST_MOVES]) + more
 
 
 def _reasons(environment: EnvironmentPlan) -> Iterator[str]:
@@ -221,12 +248,12 @@ def _packages(environment: EnvironmentPlan, *, transitive: bool) -> Iterator[str
     others = [change for change in environment.changes if not change.direct]
     everywhere = len({change.platforms for change in environment.changes}) <= 1
     if direct:
-        yield "Packages that the spec names:"
+        yield f"Packages requested in {code(f'{ENVIRONMENTS}/{environment.name}')}:"
         yield ""
         yield from _table(direct, "why", everywhere=everywhere)
         yield ""
     elif others:
-        yield "No package that the spec names moves."
+        yield "No requested package changes."
         yield ""
     if others and transitive:
         summary = f"{_many(len(others), 'package')} that these need ({counted(others)})"
@@ -250,7 +277,7 @@ def _row(change: PackageChange, *, everywhere: bool) -> list[str]:
     loud = change.change in {"major", "downgrade"}
     words = f"**{change.change}**" if loud else change.change
     if change.change == "build":
-        words = "another build"
+        words = "rebuilt"
     if change.channel_changed:
         words += ", **another channel**"
     manager = " (pip)" if change.manager == "pip" else ""
@@ -270,14 +297,14 @@ def _why(change: PackageChange) -> str:
         return " ← ".join(code(name, 60) for name in reversed(change.why[-6:])) or "not known"
     before, after = change.asked_before, change.asked_after
     if change.change == "removed":
-        return "the spec no longer names it"
+        return "no longer requested"
     if not after:
-        return "named in the spec"
+        return "requested"
     if not before:
-        return f"new in the spec: {code(after, 80)}"
+        return f"new request: {code(after, 80)}"
     if before != after:
-        return f"the spec asks {code(after, 80)}, before {code(before, 80)}"
-    return f"locked anew; the spec still asks {code(after, 80)}"
+        return f"request changed: {code(before, 80)} → {code(after, 80)}"
+    return f"request unchanged ({code(after, 80)}), locked again"
 
 
 def _checks(checks: Sequence[Check]) -> Iterator[str]:
@@ -286,7 +313,8 @@ def _checks(checks: Sequence[Check]) -> Iterator[str]:
         yield ""
     for check in checks:
         lines = check.text.splitlines()[:10] or [""]
-        yield f"- {_SIGNS[check.verdict]} {code(check.name, 40)}: {code(lines[0])}"
+        words = lines[0] if check.text in {LOCK_GOOD, STATE_GOOD} else code(lines[0])
+        yield f"- {_SIGNS[check.verdict]} {code(check.name, 40)}: {words}"
         yield from (f"    - {code(line)}" for line in lines[1:] if line.strip())
 
 
@@ -320,11 +348,11 @@ def _next(plan: Plan) -> Iterator[str]:
         yield "**Next:** nothing is to be done after the merge."
         return
     where = "after the merge, on the target branch" if plan.base else "on this commit"
-    yield f"**Next:** {where} (or whatever runs `envsync apply` for you does it):"
+    yield f"**Next:** {where}. If nothing there runs `envsync apply` by itself, run:"
     # Plans of a branch are about some environments; these must be named to get the same plan.
     named = names if plan.base else []
     yield from _command("envsync apply", named, f" --plan-id {plan.id[:16]}")
-    yield "It does exactly this plan, or stops and says what has changed since."
+    yield "It does exactly what stands above, or stops and says what has changed since."
 
 
 def _command(command: str, names: Sequence[str], options: str = "") -> Iterator[str]:
