@@ -196,6 +196,14 @@ def _summary(content: str) -> str:
     return match[1] if match else ""
 
 
+def test_a_text_is_not_put_into_another_text() -> None:
+    (environment,) = of_twelve().environments
+    crafted = replace(environment, after_version="a{before}b", before_version="` @everyone ")
+    found = rendered(github_html(plan_markdown(replace(of_twelve(), environments=(crafted,)))))
+    assert found.faults() == []
+    assert "a{before}b" in found.text
+
+
 def test_there_are_forty_payloads() -> None:
     assert len(set(PAYLOADS)) >= 40
 

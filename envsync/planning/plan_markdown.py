@@ -178,10 +178,8 @@ def _flags(environment: EnvironmentPlan, plan: Plan) -> tuple[Flag, ...]:
 
 
 def _state(environment: EnvironmentPlan) -> str:
-    words = _WORDS[environment.state].split("{after}")
     after, before = code(environment.after_version), code(environment.before_version)
-    text = after.join(words)
-    return text.replace("{before}", before) if "{before}" in text else text
+    return _WORDS[environment.state].format(after=after, before=before)
 
 
 def _environment(environment: EnvironmentPlan, plan: Plan, *, transitive: bool) -> Iterator[str]:
