@@ -11,6 +11,7 @@ from itertools import zip_longest
 _PARTS = re.compile(r"\*+|[0-9]+|[^0-9*]+")
 _Token = tuple[int, int, str]
 _ZERO: _Token = (2, 0, "")
+_DIGITS = 1000
 
 
 def compare_versions(left: str, right: str) -> int:
@@ -30,10 +31,15 @@ def release_numbers(version: str) -> tuple[int, ...]:
         match = re.match(r"[0-9]+", piece)
         if match is None:
             break
-        numbers.append(int(match.group()))
+        numbers.append(_number(match.group()))
         if match.end() != len(piece):
             break
-    return (int(epoch) if epoch.isdecimal() else 0, *numbers)
+    return (_number(epoch) if epoch.isdecimal() else 0, *numbers)
+
+
+def _number(digits: str) -> int:
+    """Read a number; those that are too long to mean anything, and for Python, are all the same."""
+    return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
 
 
 def _segments(version: str) -> tuple[list[list[_Token]], list[list[_Token]], list[list[_Token]]]:
@@ -57,7 +63,7 @@ def _components(text: str) -> list[list[_Token]]:
 
 def _token(part: str) -> _Token:
     if part.isdecimal():
-        return (2, int(part), "")
+        return (2, _number(part), "")
     if part == "post":
         return (3, 0, "")
     if part == "dev":

@@ -176,6 +176,13 @@ def test_the_order_of_versions_is_total(a: str, b: str, c: str) -> None:
         assert compare_versions(a, c) <= 0
 
 
+def test_a_version_may_have_more_digits_than_python_reads() -> None:
+    long, longer = "9" * 5000, "9" * 6000
+    assert compare_versions(long, "9" * 900) == 1
+    assert compare_versions(f"1.{long}", f"1.{longer}") == 0
+    assert release_numbers(f"{long}!{long}.1") == release_numbers(f"{longer}!{longer}.1")
+
+
 def test_release_numbers_start_with_the_epoch() -> None:
     assert release_numbers("1!2.3.4rc1") == (1, 2, 3, 4)
     assert release_numbers("v1.2") == (0, 1, 2)
