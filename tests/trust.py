@@ -28,6 +28,13 @@ ROWS = {
     "R15": "many environments, few of which changed",
     "X7": "pull requests of strangers",
     "X12": "injection into the comment and the terminal",
+    "X1": "text made to keep a reader busy",
+    "X2": "what YAML would make of a value",
+    "X3": "paths that lead out of the repository",
+    "X4": "links, devices, pipes and sockets in a build context",
+    "X5": "conda packages and wheels made to do harm",
+    "X6": "code that would run while locking",
+    "X13": "arguments that would be options, commands or variables",
     "chaos": "killed in a loop, two others at work, a fifth of all answers 500",
 }
 """What each row is about, as docs/trust.md says."""

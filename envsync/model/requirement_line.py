@@ -36,6 +36,8 @@ _ALONE = {"--no-index", "--pre", "--prefer-binary", "--require-hashes"}
 _KNOWN = {*_WITH_VALUE, *_ALONE, "--requirement", "--constraint", "--editable"}
 _VCS = re.compile(r"(?:git|hg|svn|bzr)(?:\+|://)")
 _ARCHIVES = (".tar.gz", ".zip", ".tar.bz2", ".tar.xz", ".tgz", ".tar")
+_HASHES = re.compile(r"(?:\s+--hash[=\s]\s*[a-z0-9]+:[0-9A-Fa-f]+)+")
+_TEXT_LIMIT = 4096
 _CREDENTIALS = Problem(
     message="A URL holds a user, a password or a token",
     hint="Remove them; they come from the login of the machine that locks.",
@@ -56,6 +58,8 @@ class RequirementLine:
 def read_requirement_line(text: str) -> RequirementLine | Problem:
     """Tell what a line of a pip section is, or what is wrong with it."""
     text = text.strip()
+    if len(text) > _TEXT_LIMIT:
+        return Problem(message=f"{shown(text)} has more than {_TEXT_LIMIT:,} characters")
     if _PINNED.fullmatch(text) and not text.endswith((".whl", *_ARCHIVES)):
         return RequirementLine(kind="requirement", text=text)
     if not text:
@@ -64,6 +68,12 @@ def read_requirement_line(text: str) -> RequirementLine | Problem:
         return Problem(message=f"{shown(text)} has a character in it that cannot be printed")
     if carries_credentials(text):
         return _CREDENTIALS
+    if "${" in text:
+        # pip and uv put variables of the machine there: what is secret would go to any host.
+        return Problem(
+            message=f"{shown(text)} names a variable of the machine that locks",
+            hint="Write the value out; logins come from the machine's own settings.",
+        )
     if text.startswith("-"):
         return _option(text)
     if "::" in text:
@@ -71,7 +81,6 @@ def read_requirement_line(text: str) -> RequirementLine | Problem:
             message=f"{shown(text)} names a conda channel",
             hint="Write it in 'dependencies:', outside of '- pip:'.",
         )
-    path, _, _ = text.partition("#")
     if _VCS.match(text):
         return RequirementLine(kind="source", text=text)
     if is_url(text):
@@ -80,8 +89,12 @@ def read_requirement_line(text: str) -> RequirementLine | Problem:
                 message=f"{shown(text)} is a path of one machine",
                 hint="Put the wheel beside the file and write ./wheels/name.whl",
             )
-        return RequirementLine(kind="requirement" if path.endswith(".whl") else "source", text=text)
-    bare = path.strip().partition(" --")[0].rstrip()
+        address, rest = _without_hashes(text)
+        if rest:
+            return _more_than_one(text)
+        whole = address.partition("#")[0].endswith(".whl") and len(address.split()) == 1
+        return RequirementLine(kind="requirement" if whole else "source", text=text)
+    bare = text.partition("#")[0].strip().partition(" --")[0].rstrip()
     if bare.endswith(".whl") and "@" not in bare:
         return RequirementLine(kind="wheel", text=text, target=bare)
     if " @ " not in text and (
@@ -103,7 +116,8 @@ def requirement_lines(text: str) -> Iterator[tuple[int, str]]:
             held += f"{line[:-1].strip()} "
             continue
         whole = held + (line.lstrip() if held else line)
-        cut = re.sub(r"(^|\s+)#.*$", "", whole).strip()
+        comment = re.search(r"(?:^|\s)#", whole)
+        cut = whole[: comment.start() if comment else None].strip()
         if cut:
             yield start, cut
         start, held = 0, ""
@@ -165,10 +179,12 @@ def _options(text: str) -> RequirementLine | Problem:
 
 
 def _requirement(text: str) -> RequirementLine | Problem:
-    bare = re.split(r"\s--(?:hash|config-settings|global-option)\b", text)[0]
+    bare, rest = _without_hashes(text)
+    if rest:
+        return _more_than_one(text)
     try:
         requirement = Requirement(bare)
-    except InvalidRequirement:
+    except (InvalidRequirement, RecursionError):
         return _bad_requirement(text)
     url = requirement.url or ""
     if url.startswith("file:") or (url and not is_url(url)):
@@ -179,6 +195,26 @@ def _requirement(text: str) -> RequirementLine | Problem:
     if url and not url.partition("#")[0].endswith(".whl"):
         return RequirementLine(kind="source", text=text)
     return RequirementLine(kind="requirement", text=text)
+
+
+def _without_hashes(text: str) -> tuple[str, str]:
+    """Return a requirement without its hashes, and what else follows it, which may be nothing.
+
+    Whatever uv reads as an option of the requirement must have been understood here: ``-r`` would
+    make it read another file.
+    """
+    found = re.search(r"\s-", text)
+    if found is None:
+        return text, ""
+    options = text[found.start() :]
+    return text[: found.start()], "" if _HASHES.fullmatch(options) else options.strip()
+
+
+def _more_than_one(text: str) -> Problem:
+    return Problem(
+        message=f"{shown(text)} has more than a requirement in it",
+        hint="Only '--hash=sha256:…' can follow; write anything else on a line of its own.",
+    )
 
 
 def _bad_requirement(text: str) -> Problem:

@@ -15,6 +15,7 @@ from envsync.ports.solver import PipRequest, Solution
 from tests.locking.index import Index
 from tests.parts.cache import ENVIRONMENT
 from tests.parts.serving import serve_folders
+from tests.reliability.counts import count
 
 SECRET = "canary-password-77aa"
 
@@ -153,6 +154,70 @@ def test_what_needs_code_to_run_is_refused_before_anything_is_asked(
     with pytest.raises(InvalidInput, match="cannot be locked") as raised:
         resolve(index, "leaf", line)
     assert line in raised.value.detail
+
+
+SMUGGLED = [
+    "leaf --hash=sha256:{hash} -r {file}",
+    "leaf --hash=sha256:{hash} -r{file}",
+    "leaf --hash sha256:{hash} --requirement {file}",
+    "leaf==1.0 --hash=sha256:{hash} --requirement={file}",
+    "leaf==1.0 --hash=sha256:{hash} -c {file}",
+    "leaf --hash=sha256:{hash} --hash=sha256:{hash} -e {file}",
+    "leaf --hash=sha256:{hash} --index-url file://{file}",
+    "leaf --hash=sha256:{hash} leaf -r {file}",
+    "leaf --config-settings=x -r {file}",
+    "leaf --global-option=x -r {file}",
+    "leaf -r {file}",
+    "leaf; python_version > '3' --hash=sha256:{hash} -r {file}",
+    "leaf @ https://wheels.example.com/leaf-1.0-py3-none-any.whl --hash=sha256:{hash} -r {file}",
+    "https://wheels.example.com/leaf-1.0-py3-none-any.whl -r {file}",
+    "https://wheels.example.com/leaf-1.0-py3-none-any.whl# -r {file}",
+    "https://wheels.example.com/leaf-1.0-py3-none-any.whl --hash=sha256:{hash} -r {file}.whl",
+    "--pre -r {file}",
+    "--index-url https://index.example/simple -r {file}",
+    "--find-links=https://index.example -c {file}",
+    "leaf\n-r {file}",
+    "leaf\r-r {file}",
+    "leaf \\\n-r {file}",
+]
+
+
+@pytest.mark.parametrize("line", SMUGGLED)
+def test_no_line_makes_uv_read_another_file(index: Index, tmp_path: Path, line: str) -> None:
+    # A name that is on no index: uv would tell it.
+    (tmp_path / "outside").write_text("sentinel-name\n")
+    with pytest.raises(InvalidInput, match="cannot be locked") as raised:
+        resolve(index, line.format(file=tmp_path / "outside", hash="0" * 64))
+    assert "sentinel-name" not in str(raised.value)
+    count("X3", payloads=1, refused=1)
+
+
+def test_hashes_may_follow_a_requirement(index: Index) -> None:
+    digest = index.wheel("hashed", "1.0")
+    for line in (f"hashed --hash=sha256:{digest}", f"hashed==1.0 --hash sha256:{digest}"):
+        assert versions(resolve(index, line)) == {"hashed": "1.0"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a @ {url}/${{SECRET_OF_THE_MACHINE}}/a-1-py3-none-any.whl",
+     "{url}/${{SECRET_OF_THE_MACHINE}}/a-1-py3-none-any.whl",
+     "--index-url {url}/${{SECRET_OF_THE_MACHINE}}/simple",
+     "--extra-index-url={url}/${{SECRET_OF_THE_MACHINE}}",
+     "--find-links {url}/${{SECRET_OF_THE_MACHINE}}", "--trusted-host ${{SECRET_OF_THE_MACHINE}}"],
+)  # fmt: skip
+def test_no_line_sends_a_variable_of_the_machine_to_a_host(tmp_path: Path, line: str) -> None:
+    with serve_folders({"simple": tmp_path}) as server:
+        request = PipRequest(
+            platform="linux-64", requirements=(line.format(url=server.base), "leaf"),
+            python_version="3.11.7", glibc="2.36", provided={},
+        )  # fmt: skip
+        environ = {**ENVIRONMENT, "SECRET_OF_THE_MACHINE": SECRET}
+        with pytest.raises(InvalidInput, match="names a variable of the machine") as raised:
+            UvResolver(environ=environ).resolve(request)
+        assert server.requests() == []
+    assert SECRET not in str(raised.value)
+    count("X13", payloads=1, refused=1)
 
 
 def test_a_name_that_no_index_has_is_named(index: Index) -> None:
