@@ -12,12 +12,18 @@ from envsync.adapters.strict_yaml import parse_document
 from envsync.errors import InvalidInput
 from envsync.model.canonical import sha256_hex
 from envsync.model.match_spec import Problem
-from envsync.model.requirement_line import read_requirement_line, requirement_lines
+from envsync.model.places import placeholder
+from envsync.model.requirement_line import (
+    RequirementLine,
+    read_requirement_line,
+    requirement_lines,
+)
 from envsync.model.spec import CondaFile
 from envsync.operations.load import load_environment
 from tests.golden_cases import golden_cases
 from tests.memory_tree import MemoryTree
 from tests.real_conda_files import TABLE, conda_files, refusals
+from tests.reliability.counts import count
 
 FOLDER = "environments/train"
 WHEEL = b"PK\x03\x04 a wheel"
@@ -207,3 +213,25 @@ def test_most_real_conda_files_load_with_all_of_their_packages(shared_data: Path
     loaded = [conda for _, conda, faults in conda_files(shared_data) if conda and not faults]
     assert len(loaded) >= 420
     assert all(conda.dependencies for conda in loaded)
+
+
+N = 200_000
+ENDLESS = {
+    "spaces before": " " * N + "x y", "spaces within": "x" + " " * N + "x",
+    "spaces before a comment": "x" + " " * N + "#", "continued": "x\\\n" * (N // 4),
+    "a word": "a" * N, "a word and a slash": "a" * N + " / ", "points": "a." * (N // 2) + "@",
+    "equal signs": "a =" * (N // 3), "slashes": "//" * (N // 2), "tokens": "//x/t/" * (N // 6),
+    "placeholders": "{{" * (N // 2), "variables": "${" * (N // 2), "brackets": "a; " + "(" * N,
+    "extras": "a[" * (N // 2), "hashes": "a" + " --hash=sha256:0" * (N // 16) + " -",
+    "short brackets": "a; " + "(" * 4000, "short markers": "a; " + "x == 'y' and " * 300,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_line_of_pip_cannot_keep_a_plan_busy(name: str) -> None:
+    text = ENDLESS[name]
+    assert not isinstance(read_requirement_line(text), RequirementLine)
+    lines = [line for _, line in requirement_lines(text)]
+    assert len(lines) <= 1
+    placeholder(text)
+    count("X1", bombs=1, refused=1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ from envsync.model.request import request_hash
 from envsync.model.spec import BuildContext, Settings, Spec
 from envsync.operations.contexts import context_tar, read_context
 from envsync.ports.tree import FileKind, TreeFile
+from tests.reliability.counts import count
 
 DIGEST = f"sha256:{'a' * 64}"
 
@@ -176,7 +179,9 @@ def test_a_dockerignore_that_cannot_be_read_is_told_with_its_line() -> None:
 GIT_TABLE = [
     "a", "/a", "dir/", "*.pyc", "!keep.pyc\n*.pyc", "*.pyc\n!keep.pyc", "dir/*\n!dir/sub",
     "**/a", "deep/**/a", "dir/sub", "# a", "\\#odd", "x\\ y", "*", "/*\n!/dir", "[ab]*",
-    "other/*/a", "dir\n!dir/a",
+    "other/*/a", "dir\n!dir/a", "dir/**", "/**/c.pyc", "**/sub/", "[!ab]*", "[[:alpha:]]", "\\a",
+    "*.tx?", "d*/s*/*.p*c", "[]x]*", "a ", "a\\ ", "!*\n*", "***/a", "dir/***", "[a-", "x[", "/",
+    "[z-a]x\na", "a\\",
 ]  # fmt: skip
 
 
@@ -194,6 +199,62 @@ def test_gitignore_means_what_git_makes_of_it(rules: str, tmp_path: Path) -> Non
     expected = set(done.stdout.decode().split("\0")) - {""}
     ignored = git_rules(rules, ".gitignore", Faults())
     assert {path for path in PATHS if ignored(path)} == expected
+
+
+LONG = {
+    "folders": "a/" * 400 + "y",
+    "one name": "a" * 255,
+    "names": "/".join(["ac" * 100] * 20),
+}
+PATIENCE = [
+    "**/" * 200 + "x", "**/a/" * 60 + "x", "*a" * 100 + "b", "a/*a*a*a*/" * 20 + "x",
+    "**/*a*/**/*b*/**/*c*/**/x", "[ab]*" * 60 + "x", "?*" * 100 + "x", "**a" * 4 + "x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", PATIENCE, ids=lambda text: text[:20])
+@pytest.mark.parametrize("path", LONG)
+def test_a_pattern_cannot_keep_a_plan_busy(pattern: str, path: str) -> None:
+    for rules in (docker_rules, git_rules):
+        faults = Faults()
+        assert not rules(pattern, ".ignore", faults)(LONG[path])
+        assert not len(faults)
+        assert rules(f"{pattern}\n**/*", ".ignore", faults)(LONG[path])
+    count("X1", bombs=2, harmless=2)
+
+
+def test_a_dockerignore_with_stars_in_too_many_names_is_refused() -> None:
+    faults = Faults()
+    docker_rules("a**" * 40 + "b", ".dockerignore", faults)
+    assert [fault.where.line for fault in faults] == [1]
+    count("X1", bombs=1, refused=1)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.sampled_from(["a", "b", "*", "**", "/", "?", "**/", "/**/", "ab"]), max_size=6),
+    st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=4),
+)
+def test_dockerignore_means_what_its_one_regular_expression_would(
+    atoms: list[str], names: list[str]
+) -> None:
+    """The translation that moby's patternmatcher makes, which is right, and can take for ever."""
+    pattern = posixpath.normpath("".join(atoms) or "a").lstrip("/")
+    found = re.sub(
+        r"\*\*/?|\*|\?|/|\w",
+        lambda m: (
+            {"*": "[^/]*", "?": "[^/]", "**": "(?:.*/)?", "**/": "(?:.*/)?"}.get(m[0], m[0])
+            if m.end() < len(pattern) or not m[0].startswith("**")
+            else ".*"
+        ),
+        pattern,
+    )
+    ways = ["/".join(names[:count]) for count in range(1, len(names) + 1)]
+    expected = any(re.fullmatch(found, way) for way in ways)
+    faults = Faults()
+    ignored = docker_rules("".join(atoms) or "a", ".dockerignore", faults)
+    if not len(faults):
+        assert ignored("/".join(names)) == expected
 
 
 # ---- contexts ----

@@ -7,11 +7,12 @@ import re
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _DRIVE = re.compile(r"[A-Za-z]:")
-_USERINFO = re.compile(r"(?:\w[\w+.-]*:)?//(?P<userinfo>[^/?#\s]*)@")
-_TOKEN_PATH = re.compile(r"//[^\s]*/t/[^/\s]+(?:/|$)")
+# None of these patterns looks at a character more than a few times, whatever the text.
+_USERINFO = re.compile(r"//(?P<userinfo>[^/?#\s]*)@")
+_TOKEN_PATH = re.compile(r"/t/[^/]+(?:/|$)")
 _SECRET = re.compile(r"(?<=//)[^/?#\s]*(?=@)|(?<=/t/)[^/\s]+")
 _LOGIN = re.compile(r"(?:[a-z]+://)?[^/@\s]+@[^/@\s]+/")
-_PLACEHOLDER = re.compile(r"\$?\{\{.*?\}\}|\$\{[^}]*\}|\{[A-Z_]+\}|<[A-Za-z_-]+>")
+_PLACEHOLDER = re.compile(r"\$?\{\{[^{}]*\}\}|\$\{[^{}]*\}|\{[A-Z_]+\}|<[A-Za-z_-]+>")
 
 
 class BadPath(ValueError):
@@ -62,9 +63,9 @@ def carries_credentials(text: str) -> bool:
     A user's name alone is no secret with ssh, where it is ``git``.
     """
     for match in _USERINFO.finditer(text):
-        if ":" in match["userinfo"] or "ssh:" not in match[0]:
+        if ":" in match["userinfo"] or not text.endswith("ssh:", 0, match.start()):
             return True
-    return _TOKEN_PATH.search(text) is not None
+    return any(_TOKEN_PATH.search(word.partition("//")[2]) for word in text.split())
 
 
 def redacted(text: str) -> str:
