@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -13,6 +14,7 @@ from envsync.adapters.git import GitRepository
 from envsync.errors import InvalidInput, NotAllowed
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
+from tests.reliability.counts import count
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -187,3 +189,60 @@ def test_tags_that_are_no_records_are_reported(work: Path, tmp_path: Path) -> No
     broken = opened(work, tmp_path).known_records().broken
     assert broken["env/a/1"] == "it is not an annotated tag"
     assert "no record" in broken["env/a/2"]
+
+
+HOSTILE_RECORDS = {
+    "a path as definition": {"definition": "../../../outside/secret"},
+    "an absolute path as definition": {"definition": "/etc/hostname"},
+    "no definition": {"definition": ""},
+    "a path as digest": {"digest": "../../blobs/uploads"},
+    "a tag as digest": {"digest": "latest"},
+    "another hash as digest": {"digest": "sha512:" + "0" * 64},
+    "a path as base digest": {"base_digest": "../x"},
+    "a format without end": {"format": float("inf")},
+    "a format that is no number": {"format": "1e999"},
+    "platforms that are none": {"platforms": 7},
+    "another name": {"name": "b"},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_RECORDS)
+def test_a_tag_that_is_no_record_is_told_of_and_blocks_no_other(
+    name: str, work: Path, tmp_path: Path
+) -> None:
+    repository = opened(work, tmp_path)
+    good = a_record(repository)
+    assert repository.record([replace(good, version="2")]) == "recorded"
+    head, _, body = good.message().partition("\n\n")
+    document = json.dumps({**json.loads(body), **HOSTILE_RECORDS[name]})
+    git(work, "tag", "-a", "env/a/1", "-m", f"{head}\n\n{document}")
+    found = opened(work, tmp_path).known_records()
+    assert [record.version for record in found.records] == ["2"]
+    assert list(found.broken) == ["env/a/1"]
+    count("X3", payloads=1, refused=1)
+
+
+def test_a_tag_that_is_nested_without_end_is_told_of(work: Path, tmp_path: Path) -> None:
+    git(work, "tag", "-a", "env/a/1", "-m", "x\n\n" + "[" * 50_000)
+    found = opened(work, tmp_path).known_records()
+    assert list(found.broken) == ["env/a/1"]
+    count("X1", bombs=1, refused=1)
+
+
+@pytest.mark.parametrize("name", [":(glob)*", ":(top)x", ":!x", ":/x", "[ab]", "*", "-x", "--all"])
+def test_a_path_means_itself_to_git(name: str, work: Path, tmp_path: Path) -> None:
+    for folder in (name, f"environments/{name}"):
+        (work / folder).mkdir(parents=True)
+        (work / folder / "file").write_text("here\n")
+    git(work, "add", "-A")
+    git(work, "commit", "-qm", "odd names")
+    repository = opened(work, tmp_path)
+    tree = repository.tree("HEAD")
+    for folder in (name, f"environments/{name}"):
+        assert tree.read(f"{folder}/file") == b"here\n"
+        assert [file.path for file in tree.files(folder)] == ["file"]
+        (change,) = repository.changes("HEAD~1", "HEAD", [folder]) or ()
+        assert change.commit == repository.commit("HEAD").id
+        assert repository.uncommitted([folder]) == ()
+    assert tree.read("nowhere/" + name) is None
+    count("X13", arguments=1, taken_as_text=1)

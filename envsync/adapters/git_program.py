@@ -21,6 +21,8 @@ _QUIET = {
     # Never write the index as a side effect of reading, never wait for a password at a prompt.
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
+    # Paths of specs mean themselves, ":(glob)x" too.
+    "GIT_LITERAL_PATHSPECS": "1",
     "LANGUAGE": "C",
     "LC_ALL": "C",
 }

@@ -68,8 +68,10 @@ class PrivateClone:
 
     def fetch(self) -> str:
         """Make the copy what the branch is now; see the port."""
-        ran = self._git.run("fetch", "--quiet", "--prune", "--no-tags", self._remote,
-                            f"+refs/heads/*:refs/remotes/{self._remote}/*")  # fmt: skip
+        ran = self._git.run(
+            "fetch", "--quiet", "--prune", "--no-tags", "--end-of-options",
+            self._remote, f"+refs/heads/*:refs/remotes/{self._remote}/*",
+        )  # fmt: skip
         if ran.code != 0:
             raise self._refused("read", ran)
         (self.folder / ".git/index.lock").unlink(missing_ok=True)  # what a killed one left
@@ -88,7 +90,7 @@ class PrivateClone:
     def branch(self) -> str:
         """The branch's name; asked of the remote when no setting says it."""
         if not self._wanted:
-            ran = self._git.run("ls-remote", "--symref", self._remote, "HEAD")
+            ran = self._git.run("ls-remote", "--symref", "--end-of-options", self._remote, "HEAD")
             if ran.code != 0:
                 raise self._refused("read", ran)
             match = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", ran.out.decode(), re.MULTILINE)
@@ -165,7 +167,7 @@ class PrivateClone:
 
     def _at(self, ref: str) -> str:
         """Return what a ref of the remote names now, '' for nothing."""
-        ran = self._git.run("ls-remote", "--refs", self._remote, ref)
+        ran = self._git.run("ls-remote", "--refs", "--end-of-options", self._remote, ref)
         if ran.code != 0:
             raise self._refused("read", ran)
         return ran.out.decode().partition("\t")[0]

@@ -7,12 +7,15 @@ a clock or a run, so that two racers who made the same version make the same tag
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from envsync.model.canonical import Json, canonical_json
 from envsync.model.names import is_name, is_version
 
 TAG_PREFIX = "env/"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +88,16 @@ def parse_record(tag: str, message: str, *, commit: str, created: int) -> Record
             commit=commit,
             created=created,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{tag} has a message that is not a record: {error}") from error
+    # These become parts of URLs and of paths in the cache.
+    for key, form, found in (
+        ("definition", _SHA256, record.definition),
+        ("digest", _DIGEST, record.digest),
+        ("base_digest", _DIGEST, record.base_digest or record.digest),
+    ):
+        if not form.fullmatch(found):
+            raise ValueError(f"{tag} records {key} as {found[:80]!r}")
     if (record.name, record.version) != (name, version):
         raise ValueError(f"{tag} records {record.name} {record.version}")
     return record
