@@ -8,16 +8,20 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
+from envsync.adapters import conda_archive
 from envsync.errors import InvalidInput
 from envsync.model.lock import LockedPackage
 from tests.images import build_into, file_system, lock_of, prefix_of
+from tests.reliability.counts import count
 from tests.test_build import STUB, packages_of
 
 X = hashlib.sha256(b"x").hexdigest()
@@ -33,6 +37,8 @@ class Hostile:
     entry_points: Sequence[str] = ()
     listed: Mapping[str, Any] = field(default_factory=dict)
     """More keys of each listed path; a value of None takes one away."""
+    raw: Mapping[str, bytes] = field(default_factory=dict)
+    """Files of ``info`` in place of those that follow from the rest."""
     told: str = ""
 
 
@@ -148,10 +154,142 @@ HOSTILE = {
     "a device": Hostile(
         members=[("bin/a", {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3})], paths=A
     ),
+    "a disk": Hostile(
+        members=[("bin/a", {"type": tarfile.BLKTYPE, "devmajor": 8})], paths=A, listed=NO_HASH
+    ),
+    "a pipe": Hostile(members=[("bin/a", {"type": tarfile.FIFOTYPE})], paths=A, listed=NO_HASH),
+    "a chain of links": Hostile(
+        members=[("a", link("b")), ("b", link("../..")), ("bin/a", {})],
+        paths=[("a", "softlink"), ("b", "softlink"), *A],
+        told="outside",
+    ),
+    "links that go up one by one": Hostile(
+        members=[("lib/a/up", link("..")), ("lib/a/up/up", link("..")),
+                 ("lib/a/up/up/evil", {})],
+        paths=[("lib/a/up", "softlink"), ("lib/a/up/up/evil", "hardlink")],
+        told="a file and a folder",
+    ),
+    "hard links in a circle": Hostile(
+        members=[("bin/a", hard("bin/b")), ("bin/b", hard("bin/a"))], paths=A, listed=NO_HASH,
+        told="neither a file nor a link",
+    ),
+    "a hard link through a link": Hostile(
+        members=[("d", link("SECRETS")), ("bin/a", hard("d/secret"))], paths=A, listed=NO_HASH
+    ),
+    "a hard link to a link": Hostile(
+        members=[("s", link("SECRETS/secret")), ("bin/a", hard("s"))], paths=A, listed=NO_HASH,
+        told="absolute",
+    ),
+    "a link that becomes a folder": Hostile(
+        members=[("d", link("OUTSIDE")), ("d", {"type": tarfile.DIRTYPE}), ("d", link("OUTSIDE")),
+                 ("d/evil", {})],
+        paths=[("d/evil", "hardlink")],
+        told="is a link where",
+    ),
+    "one name twice, the second worse": Hostile(
+        members=[("bin/a", {}), ("bin/a", link("SECRETS/secret"))], paths=A, listed=NO_HASH
+    ),
+    "a name with a null": Hostile(
+        members=[("bin/a", {})], paths=[("bin/a\0b", "hardlink")],
+        told="characters that a file name cannot have",
+    ),
+    "half of a surrogate pair": Hostile(
+        members=[("bin/a", {})], paths=[("bin/\ud800", "hardlink")], told="surrogates"
+    ),
+    "a name that is too long": Hostile(
+        members=[("bin/a", {})], paths=[("bin/" + "n" * 256, "hardlink")], told="longer than 255"
+    ),
+    "a backslash and a drive are only names": Hostile(
+        members=[("..\\evil", {}), ("bin/a", {"data": b"y"})], paths=A, told="has not the sha256"
+    ),
+    "an opaque folder": Hostile(
+        members=[("lib/.wh..wh..opq", {})], paths=[("lib/.wh..wh..opq", "hardlink")],
+        told="whiteout",
+    ),
+    "a folder above": Hostile(
+        members=[("bin/a", {})], paths=[*A, ("../..", "directory")], told="leads out"
+    ),
+    "a folder that is a whiteout": Hostile(
+        members=[("bin/a", {})], paths=[*A, (".wh.opt", "directory")], told="whiteout"
+    ),
+    "a program above by its points": Hostile(
+        members=[("site-packages/a.py", {})], paths=[("site-packages/a.py", "hardlink")],
+        index={"noarch": "python"}, entry_points=[".. = a:b"], told="not an entry point",
+    ),
+    "a program with a line in its name": Hostile(
+        members=[("site-packages/a.py", {})], paths=[("site-packages/a.py", "hardlink")],
+        index={"noarch": "python"}, entry_points=["x\nimport os = a:b"],
+        told="not an entry point",
+    ),
+    "site-packages above": Hostile(
+        members=[("bin/a", {})], paths=A, index={"python_site_packages_path": "../../../evil"},
+        told="its site-packages",
+    ),
+    "a size without end": Hostile(
+        members=[("bin/a", {})], paths=A, listed={"size_in_bytes": float("inf")}, told="Infinity"
+    ),
+    "a size below zero": Hostile(
+        members=[("bin/a", {})], paths=A, listed={"size_in_bytes": -1}, told="number of bytes"
+    ),
+    "a time that is a fraction": Hostile(
+        members=[("bin/a", {})], paths=A, index={"timestamp": 1e300}, told="timestamp"
+    ),
+    "a dependency that is no text": Hostile(
+        members=[("bin/a", {})], paths=A, index={"depends": [{"a": 1}]}, told="depends"
+    ),
+    "a dependency that is half a character": Hostile(
+        members=[("bin/a", {})], paths=A, index={"depends": ["\udfff"]}, told="surrogates"
+    ),
+    "a licence that is a list of lists": Hostile(
+        members=[("bin/a", {})], paths=A, index={"license": [[[]]]}, told="license"
+    ),
+    "a name for the terminal": Hostile(
+        members=[("bin/a", {})], paths=A, index={"name": "\x1b[2J\x1b]0;x\x07"}, told="x1b[2J"
+    ),
+    "an index that is nested without end": Hostile(
+        members=[("bin/a", {})], paths=A, raw={"info/index.json": b"[" * 100_000}, told="too deep"
+    ),
+    "paths that are nested without end": Hostile(
+        members=[("bin/a", {})], paths=A, raw={"info/paths.json": b'{"a":' * 100_000},
+        told="too deep",
+    ),
+    "links that are nested without end": Hostile(
+        members=[("bin/a", {})], paths=A, raw={"info/link.json": b"[" * 100_000}, told="too deep"
+    ),
+    "two names in one index": Hostile(
+        members=[("bin/a", {})], paths=A, told="calls itself numpy",
+        raw={"info/index.json": b'{"name":"hostile","version":"1","build":"0","name":"numpy"}'},
+    ),
+    "an old list of files above": Hostile(
+        members=[("bin/a", {})], raw={"info/paths.json": b"", "info/files": b"../../evil\n"},
+        told="../../evil",
+    ),
+    "an old prefix of a secret": Hostile(
+        members=[("bin/a", link("SECRETS/secret"))], told="changed like a file",
+        raw={"info/paths.json": b"", "info/files": b"bin/a\n",
+             "info/has_prefix": b"/long/enough/prefix/to/be/replaced text bin/a\n"},
+    ),
 }  # fmt: skip
 
+FORMS = (".tar.bz2", ".conda")
 
-def archive(hostile: Hostile, folder: Path) -> LockedPackage:
+
+def _tar(members: Sequence[tuple[str, Mapping[str, Any]]], named: Callable[[str], str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, values in members:
+            more = dict(values)
+            plain = more.get("type", tarfile.REGTYPE) == tarfile.REGTYPE
+            data = more.pop("data", b"x" if plain else b"")
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            for key, value in more.items():
+                setattr(header, key, named(value) if isinstance(value, str) else value)
+            tar.addfile(header, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def archive(hostile: Hostile, folder: Path, form: str = ".tar.bz2") -> LockedPackage:
     """Write the archive; OUTSIDE and SECRETS in it become folders beside *folder*."""
 
     def named(text: str) -> str:
@@ -190,25 +328,21 @@ def archive(hostile: Hostile, folder: Path) -> LockedPackage:
             "package_metadata_version": 1,
         },
     }
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-
-        def add(name: str, data: bytes, **values: Any) -> None:
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            for key, value in values.items():
-                setattr(header, key, named(value) if isinstance(value, str) else value)
-            tar.addfile(header, io.BytesIO(data))
-
-        for name, document in documents.items():
-            add(name, json.dumps(document).encode())
-        for name, values in hostile.members:
-            more = dict(values)
-            plain = more.get("type", tarfile.REGTYPE) == tarfile.REGTYPE
-            add(named(name), more.pop("data", b"x" if plain else b""), **more)
-    path = folder / "linux-64" / "hostile-1-0.tar.bz2"
+    description = {name: json.dumps(document).encode() for name, document in documents.items()}
+    description |= hostile.raw
+    about = [(name, {"data": data}) for name, data in description.items() if data]
+    members = [(named(name), values) for name, values in hostile.members]
+    path = folder / "linux-64" / f"hostile-1-0{form}"
     path.parent.mkdir(parents=True)
-    path.write_bytes(bz2.compress(buffer.getvalue()))
+    if form == ".conda":
+        with zipfile.ZipFile(path, "w") as parts:
+            parts.writestr("metadata.json", '{"conda_pkg_format_version": 2}')
+            for part, found in (("info", about), ("pkg", members)):
+                parts.writestr(
+                    f"{part}-hostile-1-0.tar.zst", zstandard.compress(_tar(found, named))
+                )
+    else:
+        path.write_bytes(bz2.compress(_tar([*about, *members], named)))
     return LockedPackage(
         manager="conda",
         name="hostile",
@@ -237,9 +371,14 @@ def standing(folder: Path) -> set[Path]:
     }
 
 
+def _all_bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", HOSTILE)
-def test_it_is_refused_by_name_and_does_no_harm(name: str, sentinels: Path) -> None:
-    package = archive(HOSTILE[name], sentinels / "channel")
+def test_it_is_refused_by_name_and_does_no_harm(name: str, form: str, sentinels: Path) -> None:
+    package = archive(HOSTILE[name], sentinels / "channel", form)
     lock = lock_of({"linux-64": [package, *packages_of(sentinels, STUB)]})
     before = standing(sentinels)
     with pytest.raises(InvalidInput) as refused:
@@ -254,6 +393,8 @@ def test_it_is_refused_by_name_and_does_no_harm(name: str, sentinels: Path) -> N
     }
     assert after == before
     assert not [path for path in standing(sentinels) if "evil" in path.name]
+    assert b"SECRET" not in _all_bytes(sentinels / "work")
+    count("X5", payloads=1, refused=1)
 
 
 def test_set_id_bits_do_not_arrive(tmp_path: Path) -> None:
@@ -261,6 +402,7 @@ def test_set_id_bits_do_not_arrive(tmp_path: Path) -> None:
     layouts = tmp_path / "layouts"
     image = build_into(layouts, lock_of({"linux-64": [package]}), cache=tmp_path / "cache")
     assert prefix_of(file_system(image.top, layouts))["bin/a"].mode == 0o755
+    count("X5", payloads=1, harmless=1)
 
 
 def test_extended_attributes_do_not_arrive(tmp_path: Path) -> None:
@@ -273,6 +415,7 @@ def test_extended_attributes_do_not_arrive(tmp_path: Path) -> None:
     blobs = b"".join(path.read_bytes() for path in layouts.rglob("*") if path.is_file())
     assert b"xattr" not in blobs
     assert prefix_of(file_system(image.top, layouts))["bin/a"].sha256 == X
+    count("X5", payloads=1, harmless=1)
 
 
 def test_an_archive_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -290,3 +433,108 @@ def test_an_archive_that_is_none_is_refused(tmp_path: Path) -> None:
             build_into(
                 tmp_path / "layouts", lock_of({"linux-64": [changed]}), cache=tmp_path / "cache"
             )
+        count("X5", payloads=1, refused=1)
+
+
+HARMLESS = {
+    "members that are not listed": Hostile(
+        members=[("d", link("OUTSIDE")), ("bin/a", {}), ("bin/.wh.a", {}), ("x" * 300, {}),
+                 ("null", {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3})],
+        paths=A,
+    ),
+    "names that differ in case only": Hostile(
+        members=[("bin/a", {}), ("bin/A", {}), ("BIN/a", {})],
+        paths=[*A, ("bin/A", "hardlink"), ("BIN/a", "hardlink")],
+    ),
+    "a line in a name": Hostile(
+        members=[("bin/a\nb", {}), ("bin/a", {})], paths=[*A, ("bin/a\nb", "hardlink")]
+    ),
+    "the member above the last one": Hostile(
+        members=[("bin/a", {"data": b"y"}), ("./bin/a", {})], paths=A
+    ),
+    "a path that looks like an option": Hostile(
+        members=[("-rf", {}), ("bin/a", {})], paths=[*A, ("-rf", "hardlink")]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_is_only_odd_has_exactly_what_it_lists(name: str, form: str, sentinels: Path) -> None:
+    hostile = HARMLESS[name]
+    package = archive(hostile, sentinels / "channel", form)
+    layouts = sentinels / "work" / "layouts"
+    image = build_into(layouts, lock_of({"linux-64": [package]}), cache=sentinels / "cache")
+    found = prefix_of(file_system(image.top, layouts))
+    assert {path for path in found if not path.startswith("conda-meta/")} == {
+        path for path, _ in hostile.paths
+    }
+    assert {found[path].sha256 for path, _ in hostile.paths} == {X}
+    assert list((sentinels / "outside").iterdir()) == []
+    count("X5", payloads=1, harmless=1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_archive_that_unpacks_to_far_more_than_it_is_is_refused(
+    form: str, sentinels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is always allowed is a gigabyte; a test need not write one.
+    monkeypatch.setattr(conda_archive, "_ANY_RATIO", 1 << 20)
+    zeros = Hostile(members=[("bin/a", {"data": bytes(64 << 20)})], paths=A, listed=NO_HASH)
+    package = archive(zeros, sentinels / "channel", form)
+    with pytest.raises(InvalidInput, match="unpack to more than"):
+        build_into(
+            sentinels / "work" / "layouts",
+            lock_of({"linux-64": [package]}),
+            cache=sentinels / "cache",
+        )
+    left = [p for p in (sentinels / "work").rglob("*") if p.is_file() and p.stat().st_size > 4096]
+    assert left == []
+    count("X5", payloads=1, refused=1)
+
+
+def test_a_description_that_unpacks_to_far_more_is_refused(
+    sentinels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conda_archive, "_INFO_MAX", 1 << 20)
+    spaces = b" " * (16 << 20)
+    huge = Hostile(members=[("bin/a", {})], paths=A, raw={"info/paths.json": spaces + b"{}"})
+    package = archive(huge, sentinels / "channel", ".conda")
+    with pytest.raises(InvalidInput, match="unpack to more than"):
+        build_into(
+            sentinels / "work" / "layouts",
+            lock_of({"linux-64": [package]}),
+            cache=sentinels / "cache",
+        )
+    count("X5", payloads=1, refused=1)
+
+
+ZIPS = {
+    "no description": {"pkg-hostile-1-0.tar.zst": b""},
+    "two descriptions": {
+        "info-a.tar.zst": b"", "info-b.tar.zst": b"", "pkg-hostile-1-0.tar.zst": b"",
+    },
+    "a part that is no zstd": {
+        "info-hostile-1-0.tar.zst": b"no zstd", "pkg-hostile-1-0.tar.zst": b"no zstd",
+    },
+    "members above": {"../../evil": b"x", "info-../../evil.tar.zst": b"x"},
+    "a zip in a zip": {"info-hostile-1-0.tar.zst": b"PK\x03\x04" * 9},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ZIPS)
+def test_a_conda_file_of_other_parts_is_refused(name: str, sentinels: Path) -> None:
+    package = archive(Hostile(members=[("bin/a", {})], paths=A), sentinels / "channel", ".conda")
+    path = Path(package.url.removeprefix("file://"))
+    with zipfile.ZipFile(path, "w") as parts:
+        for part, data in ZIPS[name].items():
+            parts.writestr(part, data)
+    changed = replace(package, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(InvalidInput, match="hostile 1 cannot be used"):
+        build_into(
+            sentinels / "work" / "layouts",
+            lock_of({"linux-64": [changed]}),
+            cache=sentinels / "cache",
+        )
+    assert not [path for path in standing(sentinels) if "evil" in path.name]
+    count("X5", payloads=1, refused=1)

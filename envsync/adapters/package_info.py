@@ -32,6 +32,10 @@ _PREFIX_LINE = re.compile(
 # Split, so that nothing that moves this module takes it for a prefix to be replaced.
 _OLD_PLACEHOLDER = "/opt/" + "anaconda1" + "anaconda2" + "anaconda3"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHOWN = 200
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""An escape that may be half of a surrogate pair."""
+_PLAIN = ("arch", "features", "license", "license_family", "platform")
 _MILLISECONDS = 253402300799  # the last second of the year 9999: what is larger is in milliseconds
 
 
@@ -166,10 +170,20 @@ def unusable(package: LockedPackage, faults: Sequence[str]) -> InvalidInput:
 
 
 def _json(raw: bytes | None) -> dict[str, Any]:
-    document = json.loads(raw) if raw else {}
+    """Return a JSON object; its fractions are text, for nothing that is read here has any."""
+    try:
+        document = json.loads(raw, parse_float=str, parse_constant=_refuse) if raw else {}
+    except RecursionError as error:
+        raise ValueError("its JSON is nested too deep") from error
     if not isinstance(document, dict):
         raise TypeError("a JSON object was expected")
+    if raw and _HALF.search(raw):
+        json.dumps(document, ensure_ascii=False).encode()  # half of a pair is not text
     return document
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _listed(files: Mapping[str, bytes]) -> list[Listed]:
@@ -208,11 +222,18 @@ def _path(entry: Mapping[str, Any]) -> Listed:
         path=str(entry["_path"]),
         kind=kind,
         sha256=str(sha256 or ""),
-        size=None if size is None else int(size),
+        size=None if size is None else _size(size),
         placeholder=str(placeholder) if placeholder and mode else "",
         mode="binary" if mode == "binary" else "text",
         no_link=bool(entry.get("no_link", False)),
     )
+
+
+def _size(value: object) -> int:
+    size = int(str(value))
+    if size < 0:
+        raise ValueError(f"{size} is not a number of bytes")
+    return size
 
 
 def _prefix_line(line: str) -> Listed:
@@ -242,7 +263,11 @@ def _identity_faults(package: LockedPackage, index: Mapping[str, Any]) -> list[s
     if found == (package.name, package.version, package.build):
         return []
     wanted = f"{package.name} {package.version} {package.build}"
-    return [f"the lock says {wanted}, and it calls itself {' '.join(found)}"]
+    return [f"the lock says {wanted}, and it calls itself {' '.join(map(_shown, found))}"]
+
+
+def _shown(text: str) -> str:
+    return text if text.isprintable() and len(text) < _SHOWN else repr(text[:_SHOWN])
 
 
 def _type_faults(index: Mapping[str, Any]) -> list[str]:
@@ -251,13 +276,24 @@ def _type_faults(index: Mapping[str, Any]) -> list[str]:
         "depends": (list,),
         "noarch": (str, bool),
         "python_site_packages_path": (str,),
-        "timestamp": (int, float),
+        "timestamp": (int,),
+        **dict.fromkeys(_PLAIN, (str, bool, int)),
+        "constrains": (list,),
+        "track_features": (str, list),
     }
-    return [
-        f"{key} of its index.json is {index[key]!r}"
+    faults = [
+        f"{key} of its index.json is {str(index[key])[:_SHOWN]!r}"
         for key, types in expected.items()
         if index.get(key) is not None and not isinstance(index[key], types)
     ]
+    faults += [
+        f"{key} of its index.json has {str(item)[:_SHOWN]!r}"
+        for key in ("depends", "constrains", "track_features")
+        if isinstance(index.get(key), list)
+        for item in index[key]
+        if not isinstance(item, str)
+    ]
+    return faults
 
 
 def _path_faults(paths: Sequence[str]) -> list[str]:
