@@ -191,7 +191,7 @@ def test_tags_that_are_no_records_are_reported(work: Path, tmp_path: Path) -> No
     assert "no record" in broken["env/a/2"]
 
 
-HOSTILE_RECORDS = {
+HOSTILE_RECORDS: dict[str, dict[str, object]] = {
     "a path as definition": {"definition": "../../../outside/secret"},
     "an absolute path as definition": {"definition": "/etc/hostname"},
     "no definition": {"definition": ""},

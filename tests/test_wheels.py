@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -28,6 +28,7 @@ from tests.images import build_into, file_system, lock_of, locked, prefix_of
 from tests.parts.package import File as PackageFile
 from tests.parts.package import Package, write_package
 from tests.parts.serving import serve_folders
+from tests.reliability.counts import count
 
 PYTHON = Python(version="3.11", site_packages="lib/python3.11/site-packages")
 SITE = "opt/env/lib/python3.11/site-packages"
@@ -62,6 +63,7 @@ def wheel(
         f"{name},sha256={_hash(data)},{len(data)}\n" for name, data in {**files, **info}.items()
     )
     info["tool-1.0.dist-info/RECORD"] = f"{record}tool-1.0.dist-info/RECORD,,\n".encode()
+    info |= {name: files[name] for name in info if name in files}
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in {**files, **info}.items():
             member = zipfile.ZipInfo(name, (2020, 2, 2, 2, 2, 2))
@@ -192,7 +194,49 @@ HOSTILE: Mapping[str, Mapping[str, bytes]] = {
     },
     "program twice": {"tool-1.0.data/scripts/tool": b"#!python\n"},
     "null": {"tool/a\0b": b""},
+    "backslashes": {"..\\..\\evil.py": b""},
+    "a drive": {"C:/evil.py": b""},
+    "dots within": {"tool/./evil.py": b"", "tool//evil.py": b""},
+    "headers parent": {"tool-1.0.data/headers/../../../evil.h": b""},
+    "purelib parent": {"tool-1.0.data/purelib/../../evil.py": b""},
+    "platlib absolute": {"tool-1.0.data/platlib//tmp/envsync-evil": b""},
+    "scripts far above": {"tool-1.0.data/scripts/../../../../evil": b"#!python\n"},
+    "a scheme above": {"tool-1.0.data/../evil.py": b""},
+    "a scheme alone": {"tool-1.0.data/evil": b""},
+    "a whiteout by data": {"tool-1.0.data/data/bin/.wh.python": b""},
+    "an opaque folder": {"tool-1.0.data/data/.wh..wh..opq": b""},
+    "conda's history": {"tool-1.0.data/data/conda-meta/history": b""},
+    "a conda package's record": {"tool-1.0.data/data/conda-meta/numpy-1-0.json": b"{}"},
+    "a program of a line": {
+        "tool-1.0.dist-info/entry_points.txt": b"[console_scripts]\nx\r/../evil = tool:main\n"
+    },
+    "a program of dots": {
+        "tool-1.0.dist-info/entry_points.txt": b"[console_scripts]\n.. = tool:main\n"
+    },
+    "a program that is a whiteout": {
+        "tool-1.0.dist-info/entry_points.txt": b"[console_scripts]\n.wh.python = tool:main\n"
+    },
+    "an attribute that is code": {
+        "tool-1.0.dist-info/entry_points.txt": b"[gui_scripts]\nx = tool:main()\n"
+    },
+    "entry points that are none": {"tool-1.0.dist-info/entry_points.txt": b"[[[\n\0"},
+    "a file and a folder": {"tool/x": b"", "tool/x/y": b""},
+    "a file in place of the package": {"tool": b""},
+    "a RECORD that lacks a file": {"tool-1.0.dist-info/RECORD": b"tool/__init__.py,,\n"},
+    "a RECORD that is none": {"tool-1.0.dist-info/RECORD": b"\0\xff,,,,,\n"},
+    "a RECORD with a path above": {"tool-1.0.dist-info/RECORD": b"../../evil,sha256=x,1\n"},
+    "a RECORD with a hash of nothing": {"tool-1.0.dist-info/RECORD": b"tool/__init__.py,md5,x\n"},
+    "a WHEEL of another time": {"tool-1.0.dist-info/WHEEL": b"Wheel-Version: 9.0\n"},
+    "a WHEEL that is none": {"tool-1.0.dist-info/WHEEL": b""},
+    "two dist-infos": {"evil-1.0.dist-info/RECORD": b"", "evil-1.0.dist-info/WHEEL": b""},
 }
+
+HARMLESS_WHEELS = {"null", "data absolute", "platlib absolute", "a drive", "backslashes",
+                       "dots within",
+    "a RECORD that lacks a file",
+    "a RECORD with a path above",
+}  # fmt: skip
+"""What zip itself, or a name that is only odd, makes harmless: it may be there, inside."""
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -205,14 +249,79 @@ def test_hostile_wheels_are_refused_and_write_nothing_outside(name: str, tmp_pat
     except InvalidInput as refused:
         assert refused.summary == "the wheel tool 1.0 cannot be used"  # noqa: PT017
     else:
-        # A name that zip itself makes harmless is no attack: it may be there, inside.
-        assert name in {"null", "data absolute"}
+        assert name in HARMLESS_WHEELS
         assert all(entry.path.startswith("opt/env/") for entry in found)
+        assert not [entry for entry in found if ".." in entry.path.split("/")]
     outside = {
         path for path in tmp_path.rglob("*") if path not in before and staging not in path.parents
     }
     assert outside <= {tmp_path / "a", tmp_path / "a" / "b", staging}
     assert not Path("/tmp/envsync-evil").exists()
+    assert not [path for path in tmp_path.rglob("*") if "evil" in path.name
+                and staging not in path.parents]  # fmt: skip
+    count("X5", payloads=1, **{"harmless" if name in HARMLESS_WHEELS else "refused": 1})
+
+
+def test_a_project_whose_name_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    for project in ("..", "."):
+        folder = tmp_path / f"project{project}"
+        files = {
+            f"{project}-1.0.data/headers/python3.11/Python.h": b"",
+            f"{project}-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\n",
+            f"{project}-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: x\nVersion: 1.0\n",
+        }
+        listed = "".join(f"{name},,\n" for name in files)
+        files[f"{project}-1.0.dist-info/RECORD"] = (
+            f"{listed}{project}-1.0.dist-info/RECORD,,\n".encode()
+        )
+        folder.mkdir()
+        path = folder / f"{project}-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+        package = LockedPackage(
+            manager="pip", name="-", version="1.0", platform="linux-64", url=path.as_uri(),
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )  # fmt: skip
+        with pytest.raises(InvalidInput, match="cannot be used"):
+            stage(package, folder / "stage")
+        count("X5", payloads=1, refused=1)
+
+
+def rewritten(package: LockedPackage, change: Callable[[zipfile.ZipFile], None]) -> LockedPackage:
+    """Change the wheel's archive; the lock agrees."""
+    path = Path(package.url.removeprefix("file://"))
+    with zipfile.ZipFile(path, "a") as archive:
+        change(archive)
+    return replace(package, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def test_a_link_in_a_wheel_is_a_file_with_a_path_in_it(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("SECRET")
+    record = "".join(f"{name},,\n" for name in [*FILES, "tool/link"])
+    info = "tool-1.0.dist-info"
+    record += f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+    package = wheel(tmp_path / "index", {**FILES, f"{info}/RECORD": record.encode()})
+
+    def link(archive: zipfile.ZipFile) -> None:
+        member = zipfile.ZipInfo("tool/link")
+        member.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(member, str(tmp_path / "secret"))
+
+    found = files_of(stage(rewritten(package, link), tmp_path / "stage"))
+    assert found[f"{SITE}/tool/link"] == str(tmp_path / "secret").encode()
+    assert b"SECRET" not in b"".join(found.values())
+    count("X5", payloads=1, harmless=1)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["tool/__init__.py", "tool-1.0.dist-info/RECORD",
+                                  "tool-1.0.dist-info/METADATA"])  # fmt: skip
+def test_a_member_that_stands_twice_is_refused_or_one(name: str, tmp_path: Path) -> None:
+    package = rewritten(wheel(tmp_path / "index"), lambda a: a.writestr(name, b"evil = 1\n"))
+    with pytest.raises(InvalidInput, match="cannot be used"):
+        stage(package, tmp_path / "stage")
+    count("X5", payloads=1, refused=1)
 
 
 @pytest.mark.parametrize(

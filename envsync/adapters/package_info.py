@@ -13,14 +13,12 @@ from envsync.errors import InvalidInput
 from envsync.model.definition import PackageIdentity
 from envsync.model.lock import LockedPackage
 from envsync.oci.entry import CONSTANT_TIME, MAX_TIME, ROOT, parents, path_fault, sort_key
-from envsync.oci.installed import record_path
+from envsync.oci.installed import is_record, record_path
 from envsync.oci.inventory import Inventory, Python, is_variables, python_of
 from envsync.oci.linking import EntryPoint, Mode, placed
 
 _INDEX, _PATHS, _FILES, _LINK = "info/index.json", "info/paths.json", "info/files", "info/link.json"
 _HAS_PREFIX, _NO_LINK = "info/has_prefix", "info/no_link"
-# What is written there is the environment's own account of what is installed.
-_RECORD = re.compile(r"conda-meta/(?:history|[^/]*\.json)")
 _ENTRY_POINT = re.compile(
     r"\s*(?P<name>[\w.+-]+)\s*=\s*(?P<module>[\w.]+)\s*:\s*(?P<attribute>[\w.]+)\s*"
 )
@@ -298,7 +296,7 @@ def _type_faults(index: Mapping[str, Any]) -> list[str]:
 
 def _path_faults(paths: Sequence[str]) -> list[str]:
     faults = [f"{path!r} {fault}" for path in paths if (fault := path_fault(path))]
-    faults += [f"{path!r} is not a package's to bring" for path in paths if _RECORD.fullmatch(path)]
+    faults += [f"{path!r} is not a package's to bring" for path in paths if is_record(path)]
     counted = Counter(paths)
     faults += [f"{path!r} is listed twice" for path, count in counted.items() if count > 1]
     return faults

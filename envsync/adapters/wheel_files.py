@@ -18,6 +18,7 @@ from installer.records import Hash, RecordEntry
 from installer.utils import Scheme
 
 from envsync.oci.entry import CONSTANT_TIME, PREFIX, ROOT, File, path_fault
+from envsync.oci.installed import is_record
 from envsync.oci.inventory import Python
 
 _CHUNK = 1 << 20
@@ -96,9 +97,13 @@ class WheelFiles(WheelDestination):
             "headers": f"include/python{version}/{self.distribution}",
             "data": "",
         }[scheme]
-        if fault := path_fault(path):
+        target = posixpath.join(folder, path)
+        # Both: an absolute path would become the whole, and the project may be called "..".
+        if fault := path_fault(path) or path_fault(target):
             raise ValueError(f"{path!r} {fault}")
-        return posixpath.join(folder, path)
+        if is_record(target):
+            raise ValueError(f"/{target} is not a package's to bring")
+        return target
 
     def _write(self, scheme: str, path: str, stream: BinaryIO, *, executable: bool) -> RecordEntry:
         return self._write_chunks(scheme, path, _chunks(stream), executable)

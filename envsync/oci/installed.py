@@ -7,6 +7,7 @@ Source: https://github.com/conda/ceps/blob/main/cep-0034.md
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from urllib.parse import quote
 from envsync.model.canonical import canonical_json
 from envsync.model.definition import PackageIdentity
 
+_RECORD = re.compile(r"conda-meta/(?:history|[^/]*\.json)")
 _FROM_INDEX = (
     *("arch", "build", "build_number", "constrains", "depends", "features", "license"),
     *("license_family", "name", "noarch", "platform", "python_site_packages_path"),
@@ -23,6 +25,11 @@ _FROM_PATH = (
     *("_path", "path_type", "sha256", "sha256_in_prefix", "size_in_bytes"),
     *("file_mode", "prefix_placeholder", "no_link"),
 )
+
+
+def is_record(path: str) -> bool:
+    """Tell whether a path, relative to the prefix, is of the environment's own account."""
+    return _RECORD.fullmatch(path) is not None
 
 
 def record_path(package: PackageIdentity) -> str:
