@@ -17,6 +17,7 @@ from envsync.errors import InvalidInput
 from tests.parts.baseimage import BaseImage
 from tests.parts.gitremote import GitRepository
 from tests.parts.registry import LOGIN, Registry
+from tests.reliability.counts import count
 from tests.team import Team
 
 CANARIES = (LOGIN[1].encode(), base64.b64encode(":".join(LOGIN).encode()))
@@ -40,7 +41,8 @@ def _docker(registry: Registry, folder: Path) -> dict[str, str]:
     [
         ("ghcr.io", "GHCR_IO"),
         ("localhost:5000", "LOCALHOST_5000"),
-        ("my-team.example.org:443", "MY_TEAM_EXAMPLE_ORG_443"),
+        ("my-team.example.org:443", "MY__TEAM_EXAMPLE_ORG_443"),
+        ("[::1]:5000", "___1__5000"),
     ],
 )
 def test_variables_are_named_after_the_host(host: str, part: str) -> None:
@@ -51,6 +53,26 @@ def test_variables_are_named_after_the_host(host: str, part: str) -> None:
     found = VariableLogins(environ).credentials(host)
     assert found == Credentials(username="me", password="secret")
     assert VariableLogins(environ).credentials("other.io") is None
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        ("registry.example.com", "registry-example.com"),
+        ("my-team.example.org", "my.team.example.org"),
+        ("my-team.example.org", "my.team-example.org"),
+        ("ghcr.io", "ghcr-io"),
+        ("localhost:5000", "localhost-5000"),
+        ("a.b-c.io", "a-b.c.io"),
+    ],
+)
+def test_a_host_that_is_only_written_alike_gets_no_login(own: str, other: str) -> None:
+    """Anybody can register such a name, and name an image there in a pull request."""
+    name = f"ENVSYNC_REGISTRY_{variable_part(own)}"
+    found = VariableLogins({f"{name}_USERNAME": "me", f"{name}_PASSWORD": "canary"})
+    assert found.credentials(own) is not None
+    assert found.credentials(other) is None
+    count("X9", cases=1, **{"hosts written alike": 1})
 
 
 def test_docker_hub_has_one_name_whatever_it_is_called() -> None:

@@ -1,7 +1,7 @@
 """Logins to registries from environment variables, for machines where nobody can log in by hand.
 
 ``ENVSYNC_REGISTRY_<HOST>_USERNAME`` and ``…_PASSWORD`` are the login for one registry, where
-``<HOST>`` is its host and port in capitals with ``_`` for every other character:
+``<HOST>`` is its host and port in capitals, ``__`` for ``-`` and ``_`` for every other character:
 ``ENVSYNC_REGISTRY_GHCR_IO_PASSWORD``. ``ENVSYNC_AUTH_FILE`` names a file of the form of docker's
 ``config.json``. They come before docker's own configuration.
 """
@@ -44,8 +44,12 @@ class VariableLogins:
 
 
 def variable_part(registry: str) -> str:
-    """Return how a registry is called in the names of variables: ``GHCR_IO``."""
-    return re.sub(r"[^A-Z0-9]", "_", registry.upper())
+    """Return how a registry is called in the names of variables: ``GHCR_IO``.
+
+    ``a-b.io`` and ``a.b.io`` may belong to different people, so their names differ: otherwise who
+    names the one in a base image would be given the login of the other.
+    """
+    return re.sub(r"[^A-Z0-9_]", "_", registry.upper().replace("-", "__"))
 
 
 def logins(environ: Mapping[str, str]) -> tuple[CredentialSource, ...]:
