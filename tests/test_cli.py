@@ -439,7 +439,7 @@ def test_a_bug_is_reported_in_a_few_lines_and_in_full_when_asked(
     made: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("boom")
+        raise RuntimeError("boom") from OSError("https://me:canary@host.test/?sig=canary is away")
 
     monkeypatch.setattr("envsync.cli.commands.plan.make_plan", broken)
     done = made.envsync("plan")
@@ -447,7 +447,10 @@ def test_a_bug_is_reported_in_a_few_lines_and_in_full_when_asked(
     assert "error: unexpected error: RuntimeError: boom" in done.err
     assert "Traceback" not in done.err
     made.variables["ENVSYNC_DEBUG"] = "1"
-    assert "Traceback" in made.envsync("plan").err
+    debugged = made.envsync("plan").err
+    assert "Traceback" in debugged
+    assert "https://host.test/?… is away" in debugged
+    assert "canary" not in debugged
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(made: Team) -> None:

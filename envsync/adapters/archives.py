@@ -21,6 +21,7 @@ from envsync.model.canonical import sha256_hex
 from envsync.model.channels import strip_credentials
 from envsync.model.lock import LockedPackage
 from envsync.model.own_wheels import path_in_repository
+from envsync.model.places import without_secrets
 
 Download = Callable[[str, Path], None]
 """Writes what is at a URL into a file, from any thread; OSError or RuntimeError when it cannot."""
@@ -192,7 +193,7 @@ def _unreachable(package: LockedPackage, error: Exception) -> Unavailable | NotA
             detail=f"There was no room for {what}.",
             hint="Free some space, or choose another cache folder.",
         )
-    detail = f"{strip_credentials(package.url)}: {strip_credentials(str(error))}"
+    detail = f"{strip_credentials(package.url)}: {without_secrets(str(error))}"
     if _REFUSED.search(str(error)):
         return NotAllowed(f"{what} may not be fetched", detail=detail)
     return Unavailable(f"{what} cannot be fetched", detail=detail)

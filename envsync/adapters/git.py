@@ -20,6 +20,7 @@ from envsync.adapters.git_program import GitProgram, Ran
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
 from envsync.failpoints import reach
 from envsync.model.canonical import sha256_hex
+from envsync.model.places import without_secrets
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.model.record import TAG_PREFIX, Record, parse_record
 from envsync.ports.git import Change, Commit, Records, Verdict
@@ -34,12 +35,6 @@ REFUSED = re.compile(
     r"|HTTP 40[13]|returned error: 40[13]|not authorized|protected|hook declined|GH00\d",
     re.IGNORECASE,
 )
-_CREDENTIALS = re.compile(r"(\w+://)[^/@\s]+@")
-
-
-def without_credentials(text: str) -> str:
-    """Return *text* with user and password taken out of every URL in it."""
-    return _CREDENTIALS.sub(r"\1", text)
 
 
 class GitRepository:
@@ -222,7 +217,7 @@ class GitRepository:
             return "recorded"
         if any(oid is not None for oid in found.values()):
             return "lost"
-        said = without_credentials((ran.err + ran.out.decode("utf-8", "replace")).strip())
+        said = without_secrets((ran.err + ran.out.decode("utf-8", "replace")).strip())
         if REFUSED.search(said):
             raise NotAllowed(
                 f"the git remote {self.remote!r} refused the records",
@@ -248,7 +243,9 @@ class GitRepository:
             return "recorded"
         if any(found.values()):
             return "lost"
-        raise Unavailable("git could not write the records", detail=ran.err.strip())
+        raise Unavailable(
+            "git could not write the records", detail=without_secrets(ran.err.strip())
+        )
 
     def _make_tag(self, record: Record) -> str:
         commit = self.commit(record.commit)
@@ -309,7 +306,7 @@ class GitRepository:
         return self._places
 
     def _unknown(self, deed: str, ran: Ran) -> Unknown:
-        said = without_credentials(ran.err.strip())
+        said = without_secrets(ran.err.strip())
         return Unknown(
             why="not allowed" if REFUSED.search(said) else "unavailable",
             reason=f"could not {deed} the git remote {self.remote!r}: {said}",
@@ -322,7 +319,7 @@ class GitRepository:
         if ran.code != 0:
             raise Unavailable(
                 f"git {arguments[0]} failed with code {ran.code}",
-                detail=without_credentials(ran.err.strip()),
+                detail=without_secrets(ran.err.strip()),
             )
         return ran
 

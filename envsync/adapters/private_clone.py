@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from envsync.adapters.git import REFUSED, without_credentials
+from envsync.adapters.git import REFUSED
 from envsync.adapters.git_program import GitProgram, Ran
 from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable
+from envsync.model.places import without_secrets
 from envsync.ports.upstream import Pushed
 
 _MAIL = "envsync@localhost"
@@ -186,13 +187,13 @@ class PrivateClone:
         if ran.code != 0:
             raise Unavailable(
                 f"git {arguments[0]} failed in envsync's own clone",
-                detail=without_credentials(ran.err.strip()),
+                detail=without_secrets(ran.err.strip()),
                 hint=f"It can be deleted:\n    rm -r {self.folder}",
             )
         return ran
 
     def _refused(self, deed: str, ran: Ran) -> EnvsyncError:
-        said = without_credentials((ran.err + ran.out.decode("utf-8", "replace")).strip())
+        said = without_secrets((ran.err + ran.out.decode("utf-8", "replace")).strip())
         if REFUSED.search(said):
             return NotAllowed(
                 f"the git remote {self._remote!r} does not let envsync {deed} it",

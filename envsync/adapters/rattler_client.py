@@ -15,6 +15,7 @@ from rattler import Config
 from rattler.exceptions import ConfigError
 
 from envsync.errors import InvalidInput
+from envsync.model.places import without_secrets
 
 
 def _shared_files() -> list[tuple[str | os.PathLike[str], bool]]:
@@ -35,6 +36,7 @@ def open_client() -> rattler.Client:
         config = Config.load_from_locations(_shared_files())
     except (ValueError, ConfigError) as error:
         raise InvalidInput(
-            "The configuration for conda channels cannot be read", detail=str(error)
+            "The configuration for conda channels cannot be read",
+            detail=without_secrets(str(error)),
         ) from error
     return rattler.Client.from_config(config, max_retries=3)

@@ -34,6 +34,7 @@ from envsync.model.channels import (
 from envsync.model.licenses import plain_license
 from envsync.model.lock import LockedPackage
 from envsync.model.match_spec import match_spec_name
+from envsync.model.places import without_secrets
 from envsync.ports.solver import CondaRequest, Solution
 
 _AT_ONCE = max(2, os.cpu_count() or 2)
@@ -131,7 +132,7 @@ class RattlerSolver:
         except InvalidMatchSpecError as error:
             raise InvalidInput(
                 "A dependency is not a valid conda match spec",
-                detail=f"{rest.strip()!r}: {str(error).splitlines()[0]}",
+                detail=f"{rest.strip()!r}: {without_secrets(str(error).splitlines()[0])}",
                 hint="Write a package as `name`, `name=1.2`, `name >=1.2,<2` or `channel::name`.",
             ) from error
 
@@ -152,7 +153,8 @@ def _channel(url: str) -> rattler.Channel:
         return rattler.Channel(url)
     except (InvalidChannelError, InvalidUrlError) as error:
         raise InvalidInput(
-            "A channel is not a name, a URL or a path", detail=f"{strip_credentials(url)}: {error}"
+            "A channel is not a name, a URL or a path",
+            detail=f"{strip_credentials(url)}: {without_secrets(str(error))}",
         ) from error
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable, Unsatisfiable
 from envsync.model.channels import strip_credentials
+from envsync.model.places import without_secrets
 from envsync.ports.solver import CondaRequest
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s)'\"]+")
 _STATUS = re.compile(r"\b(401|403)\b")
 _PRIORITY = re.compile(
     r"is excluded because due to strict channel priority not using this option from: '([^']+?)/?'"
@@ -35,7 +35,7 @@ def unsatisfiable(request: CondaRequest, message: str, hint: str) -> Unsatisfiab
         hint = f"{hint}\n{advice}".strip()
     return Unsatisfiable(
         "No set of packages satisfies the request",
-        detail=f"{request.platform}: {strip_urls(text)}",
+        detail=f"{request.platform}: {without_secrets(text)}",
         hint=hint,
     )
 
@@ -57,7 +57,7 @@ def available_hint(known: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> 
 
 def gateway_fault(message: str, channels: Sequence[str]) -> EnvsyncError:
     """Return the error for repodata that could not be read."""
-    text = strip_urls(message).replace("\nCaused by: ", ": ")
+    text = without_secrets(message).replace("\nCaused by: ", ": ")
     if _STATUS.search(text):
         return NotAllowed(
             "The channel refused access",
@@ -73,8 +73,3 @@ def gateway_fault(message: str, channels: Sequence[str]) -> EnvsyncError:
             + ", ".join(strip_credentials(url).rstrip("/") for url in channels),
         )
     return Unavailable("A channel cannot be reached", detail=text)
-
-
-def strip_urls(text: str) -> str:
-    """Return *text* with the credentials taken out of every URL in it."""
-    return _URL.sub(lambda match: strip_credentials(match.group()), text)

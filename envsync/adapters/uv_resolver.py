@@ -25,13 +25,13 @@ from packaging.markers import InvalidMarker, Marker
 from packaging.utils import canonicalize_name
 
 from envsync.adapters.pip_settings import uv_environment
-from envsync.adapters.solver_faults import strip_urls
 from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable, Unsatisfiable
 from envsync.model.canonical import sha256_hex
 from envsync.model.channels import strip_credentials
 from envsync.model.lock import LockedPackage
 from envsync.model.own_wheels import url_in_repository, wheel_name
 from envsync.model.pip_lines import PipLines, sort_pip_lines
+from envsync.model.places import without_secrets
 from envsync.model.virtual_packages import DEFAULT_GLIBC, DEFAULT_OSX
 from envsync.model.wheel_tags import best_wheel, marker_environment, supported_tags
 from envsync.ports.solver import OwnWheel, PipRequest, Solution
@@ -307,7 +307,7 @@ def _no_wheel(name: str, version: str, request: PipRequest) -> Unsatisfiable:
 
 
 def _fault(stderr: str, request: PipRequest) -> EnvsyncError:
-    text = strip_urls(
+    text = without_secrets(
         "\n".join(
             line.removeprefix("error: ").replace("  cause: ", "")
             for line in stderr.splitlines()

@@ -21,6 +21,7 @@ from envsync.cli.errors import of_the_system, report
 from envsync.cli.session import Session
 from envsync.cli.signals import heed_signals
 from envsync.errors import EnvsyncError, Misuse
+from envsync.model.places import without_secrets
 
 PROGRAM = "envsync"
 INTERRUPTED = frozenset({130, 143})
@@ -174,10 +175,10 @@ def run(arguments: Sequence[str], session: Session) -> int:
         return 0
     except Exception as error:  # noqa: BLE001 - the boundary: a bug is reported in one line
         if session.environ.get("ENVSYNC_DEBUG"):
-            traceback.print_exc()
+            click.echo(without_secrets(traceback.format_exc()), err=True, nl=False)
         refused = of_the_system(error) if isinstance(error, OSError) else None
         unexpected = refused or EnvsyncError(
-            f"unexpected error: {type(error).__name__}: {error}",
+            f"unexpected error: {type(error).__name__}: {without_secrets(str(error))}",
             detail="This is a bug in envsync. Nothing that was recorded is lost.",
             hint="Please report it, with what this prints:\n    ENVSYNC_DEBUG=1 envsync …",
         )

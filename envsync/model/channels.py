@@ -6,6 +6,7 @@ import posixpath
 import re
 
 from envsync.model.names import PLATFORMS
+from envsync.model.places import without_userinfo
 
 CHANNEL_ALIAS = "https://conda.anaconda.org"
 """Where a channel written as a bare name is found, as in every conda tool."""
@@ -13,12 +14,11 @@ CHANNEL_ALIAS = "https://conda.anaconda.org"
 _DEFAULTS_HOST = "https://repo.anaconda.com"
 _SUBDIRS = frozenset({*PLATFORMS, "noarch", "linux-32", "linux-ppc64le", "win-32", "win-arm64"})
 _TOKEN = re.compile(r"/t/[^/]*(?=/)")
-_USER_INFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/@]*@")
 
 
 def strip_credentials(url: str) -> str:
     """Return *url* without ``user:password@`` and without ``/t/<token>/``."""
-    return _TOKEN.sub("", _USER_INFO.sub(r"\1", url), count=1)
+    return _TOKEN.sub("", without_userinfo(url), count=1)
 
 
 def channel_urls(

@@ -7,10 +7,16 @@ import re
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _DRIVE = re.compile(r"[A-Za-z]:")
-# None of these patterns looks at a character more than a few times, whatever the text.
-_USERINFO = re.compile(r"//(?P<userinfo>[^/?#\s]*)@")
-_TOKEN_PATH = re.compile(r"/t/[^/]+(?:/|$)")
-_SECRET = re.compile(r"(?<=//)[^/?#\s]*(?=@)|(?<=/t/)[^/\s]+")
+# What stands before the last '@' of a host; and, where what looks like a port is no number, up to
+# the last '@' of all: then it is a password with a '/' or '?' in it.
+_BEFORE_HOST = r"(?:[^/?#@\s\[]*:(?!\d*(?:[/?#\s'\"(),;]|$))[^\s'\"()]*|[^/?#\s'\"]*)"
+_USERINFO = re.compile(rf"(?:\w[\w+.-]*:)?//(?P<userinfo>{_BEFORE_HOST})@")
+_TOKEN_PATH = re.compile(r"//[^\s]*/t/[^/\s]+(?:/|$)")
+_SECRET = re.compile(rf"(?<=//){_BEFORE_HOST}(?=@)|(?<=/t/)[^/\s]+")
+_URL_USERINFO = re.compile(rf"^([a-zA-Z][a-zA-Z0-9+.-]*://){_BEFORE_HOST}@")
+_IN_WORDS = re.compile(rf"(?<=://){_BEFORE_HOST}@")
+_TOKEN_IN_WORDS = re.compile(r"(://[^\s'\"()]*?)/t/[^/\s'\"()]+(?=/)")
+_QUERY = re.compile(r"(://[^\s'\"()?]*\?)[^\s'\"()]+")
 _LOGIN = re.compile(r"(?:[a-z]+://)?[^/@\s]+@[^/@\s]+/")
 _PLACEHOLDER = re.compile(r"\$?\{\{[^{}]*\}\}|\$\{[^{}]*\}|\{[A-Z_]+\}|<[A-Za-z_-]+>")
 
@@ -71,6 +77,19 @@ def carries_credentials(text: str) -> bool:
 def redacted(text: str) -> str:
     """Return *text* with what may be credentials of its URLs replaced by an ellipsis."""
     return _SECRET.sub("…", text)
+
+
+def without_userinfo(url: str) -> str:
+    """Return a URL without the user and the password before its host."""
+    return _URL_USERINFO.sub(r"\1", url)
+
+
+def without_secrets(text: str) -> str:
+    """Return *text*, which another program wrote, without what may be a secret in its URLs.
+
+    That is users, passwords and tokens, and queries, for a signature in one opens what it signs.
+    """
+    return _QUERY.sub(r"\1…", _TOKEN_IN_WORDS.sub(r"\1", _IN_WORDS.sub("", text)))
 
 
 def carries_login(text: str) -> bool:
