@@ -18,6 +18,7 @@ from envsync.planning.plan import Base
 from envsync.planning.plan_document import plan_document
 from envsync.planning.plan_markdown import MARKER
 from tests.parts.forges import TOKEN, Fault, Forge, serve_forge
+from tests.reliability.counts import count
 from tests.team import Done
 from tests.test_plan_output import STATES, plan_of
 
@@ -211,6 +212,7 @@ def test_the_token_goes_nowhere_else(forge: Forge, place: dict[str, str], tmp_pa
     assert "leads elsewhere" in done.err
     plain = {**place, "GITHUB_API_URL": "http://api.test", "CI_API_V4_URL": "http://api.test"}
     assert comment(saved(tmp_path), plain).code == 6
+    count("X9", cases=2, **{"tokens that stay": 2})
 
 
 def test_without_a_token_or_a_place(forge: Forge, place: dict[str, str], tmp_path: Path) -> None:

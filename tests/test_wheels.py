@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envsync.adapters.downloads import Downloads, plain_wire
 from envsync.adapters.wheels import WheelStore
 from envsync.errors import InvalidInput, Unavailable
 from envsync.model.lock import LockedPackage
@@ -87,7 +88,7 @@ def _hash(data: bytes) -> str:
 def stage(
     package: LockedPackage, folder: Path, platform: str = "linux-64", staging: str = "staged"
 ) -> tuple[Entry, ...]:
-    store = WheelStore(folder / "archives")
+    store = WheelStore(folder / "archives", Downloads(plain_wire()).fetch)
     store.fetch([package])
     (folder / staging).mkdir(parents=True)
     _, found = store.contents(package, PYTHON, platform, frozenset(), folder / staging)

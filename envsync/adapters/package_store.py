@@ -6,7 +6,7 @@ nothing but the package and the interpreter that its files are for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -17,21 +17,22 @@ from envsync.adapters.archives import Archives
 from envsync.adapters.conda_archive import BROKEN, decode, described, read_description
 from envsync.adapters.conda_entries import conda_contents
 from envsync.adapters.package_info import broken, check_placed, package_info
-from envsync.errors import EnvsyncError, PolicyRefused
+from envsync.errors import EnvsyncError, PolicyRefused, Unavailable
 from envsync.model.lock import LockedPackage
 from envsync.oci.inventory import Inventory, Python
 from envsync.oci.segment import Contents
 
 if TYPE_CHECKING:
     from envsync.adapters.wheels import WheelStore
+    from envsync.adapters.wire import Wire
 
 
 class ArchiveStore:
     """A `envsync.ports.builder.PackageStore` that keeps archives below *cache*.
 
     *allow_link_scripts* names packages whose pre- and post-link scripts may be left out; no script
-    is ever run. *others* are folders of archives that other programs keep. Credentials come from
-    rattler's authentication store.
+    is ever run. *others* are folders of archives that other programs keep. Credentials for channels
+    come from rattler's authentication store; wheels are fetched over *wire*, without any.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class ArchiveStore:
         *,
         allow_link_scripts: Collection[str] = (),
         others: Sequence[Path] = (),
+        wire: Callable[[], Wire] | None = None,
     ) -> None:
         self._cache = cache
+        self._wire = wire
         self._allowed = frozenset(allow_link_scripts)
         self._archives = Archives(cache / "archives", _download, others)
 
@@ -50,7 +53,13 @@ class ArchiveStore:
         # Loaded for the first wheel: most environments have none.
         from envsync.adapters.wheels import WheelStore
 
-        return WheelStore(self._cache / "archives")
+        return WheelStore(self._cache / "archives", self._download_wheel)
+
+    def _download_wheel(self, url: str, path: Path) -> None:
+        # Loaded here, because most builds find every archive on this machine.
+        from envsync.adapters.downloads import Downloads, plain_wire
+
+        Downloads(self._wire() if self._wire else plain_wire()).fetch(url, path)
 
     def keep(self, wheel: bytes) -> None:
         """Take in a wheel of the repository; see the port."""
@@ -139,6 +148,11 @@ def _download(url: str, path: Path) -> None:
 
     from rattler.package_streaming import download_to_path
 
+    from envsync.adapters.addresses import check_place
     from envsync.adapters.rattler_client import open_client
 
+    try:
+        check_place(url, "it")
+    except Unavailable as error:
+        raise OSError(f"{error.summary}: {error.detail}") from error
     asyncio.run(download_to_path(open_client(), url, path))

@@ -21,6 +21,7 @@ from rattler.exceptions import (
 )
 from rattler.package.build_string import BuildString
 
+from envsync.adapters.addresses import check_place
 from envsync.adapters.rattler_client import open_client
 from envsync.adapters.solver_faults import available_hint, gateway_fault, unsatisfiable
 from envsync.errors import EnvsyncError, InvalidInput, Unavailable
@@ -149,6 +150,7 @@ def _let_threads_end() -> None:
 
 
 def _channel(url: str) -> rattler.Channel:
+    check_place(url, "a channel")
     try:
         return rattler.Channel(url)
     except (InvalidChannelError, InvalidUrlError) as error:

@@ -96,6 +96,11 @@ class Registries:
                 self._opened[host] = self._open(host)
             return self._opened[host]
 
+    @property
+    def wire(self) -> Wire:
+        """What requests are sent over, for who asks for other things than images."""
+        return self._wire
+
     def login(self, host: str) -> Credentials | None:
         """Return the login for ``host[:port]``, for who asks that registry in another way."""
         return self._config.credentials(host)

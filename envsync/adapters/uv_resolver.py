@@ -24,6 +24,7 @@ import uv
 from packaging.markers import InvalidMarker, Marker
 from packaging.utils import canonicalize_name
 
+from envsync.adapters.addresses import check_place
 from envsync.adapters.pip_settings import uv_environment
 from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable, Unsatisfiable
 from envsync.model.canonical import sha256_hex
@@ -65,6 +66,8 @@ class UvResolver:
                 detail="\n".join(f"{line}: {reason}" for line, reason in lines.refused),
                 hint="Lock a released wheel, or build one and publish it to an index.",
             )
+        for option in lines.options:
+            check_place(option.partition(" ")[2], "a package index")
         with tempfile.TemporaryDirectory(prefix="envsync-pip-") as folder:
             work = Path(folder)
             stubs = _write_inputs(work, lines, request)

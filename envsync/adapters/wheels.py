@@ -25,7 +25,7 @@ from installer.records import InvalidRecordEntry
 from installer.sources import WheelContentElement, WheelFile
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from envsync.adapters.archives import Archives
+from envsync.adapters.archives import Archives, Download
 from envsync.adapters.wheel_files import WheelFiles
 from envsync.errors import InvalidInput, Unavailable
 from envsync.model.definition import PackageIdentity
@@ -36,7 +36,6 @@ from envsync.oci.inventory import Python, is_head
 from envsync.oci.segment import Contents
 
 _ANY_GLIBC = "2.99"  # which C library the image has is checked when the environment is locked
-_TIMEOUT = 60.0
 _MAX_RATIO = 200
 _SMALL = 1 << 30
 _NOT_TAKEN = frozenset({"INSTALLER", "REQUESTED", "direct_url.json"})
@@ -52,29 +51,14 @@ _BROKEN = (
 
 
 class WheelStore:
-    """Wheels by their sha256 below *folder*."""
+    """Wheels by their sha256 below *folder*, fetched with *download*."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, download: Download) -> None:
+        self._archives = Archives(folder, download)
 
     def fetch(self, wheels: Sequence[LockedPackage]) -> None:
         """Fetch the wheels that are not on this machine."""
-        import httpx  # most builds find every wheel on this machine
-
-        plain = {"Accept-Encoding": "identity"}
-        with httpx.Client(follow_redirects=True, timeout=_TIMEOUT, headers=plain) as client:
-
-            def download(url: str, path: Path) -> None:
-                try:
-                    with client.stream("GET", url) as response:
-                        response.raise_for_status()
-                        with path.open("wb") as out:
-                            for chunk in response.iter_raw():
-                                out.write(chunk)
-                except (httpx.HTTPError, httpx.InvalidURL) as error:
-                    raise OSError(str(error) or type(error).__name__) from error
-
-            Archives(self._folder, download).fetch(wheels)
+        self._archives.fetch(wheels)
 
     def contents(
         self,
@@ -98,7 +82,7 @@ class WheelStore:
                 hint="Add python to the conda dependencies.",
             )
         _check_name(wheel, python, platform)
-        path = Archives(self._folder, _nowhere).verified(wheel)
+        path = self._archives.verified(wheel)
         entries = _unpack(wheel, path, python, staging)
         own = PackageIdentity.of(wheel)
         kept = [e for e in entries if e.path.removeprefix(f"{ROOT}/") not in excluded]
@@ -110,11 +94,7 @@ class WheelStore:
 
     def keep(self, wheel: bytes) -> None:
         """Take in a wheel of the repository, to be found by its sha256."""
-        Archives(self._folder, _nowhere).keep(wheel, ".whl")
-
-
-def _nowhere(url: str, _: Path) -> None:
-    raise OSError(f"{url} is not fetched")
+        self._archives.keep(wheel, ".whl")
 
 
 class _Source(WheelFile):

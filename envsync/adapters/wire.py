@@ -22,6 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 import httpcore
 
 from envsync.adapters.addresses import (
+    NEVER,
     AddressRefused,
     CheckedBackend,
     Resolve,
@@ -321,8 +322,7 @@ def _fail(origin: Origin, error: Exception) -> NoReturn:
     cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
     if isinstance(error, AddressRefused):
         raise Unavailable(
-            f"{host} is not a registry's address",
-            detail=f"{error}: link-local and metadata addresses are never connected to.",
+            f"{host} is at an address that is never asked", detail=f"{error}: {NEVER}."
         ) from error
     if isinstance(cause, ssl.SSLCertVerificationError):
         raise Unavailable(

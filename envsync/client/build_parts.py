@@ -49,6 +49,7 @@ def plant(
         cache,
         allow_link_scripts=config.allow_link_scripts,
         others=package_folders(parts.environ),
+        wire=lambda: parts.hosts().wire,
     )
     return Plant(
         registry=registry,

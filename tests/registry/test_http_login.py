@@ -18,7 +18,7 @@ from envsync.adapters.addresses import is_refused
 from envsync.adapters.docker_config import Credentials, DockerConfig
 from envsync.adapters.http_registry_writer import HttpRegistry
 from envsync.adapters.registries import Registries, RegistrySettings
-from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable
+from envsync.errors import EnvsyncError, InvalidInput, NotAllowed
 from envsync.model.reading import ABSENT, Present, Unknown
 from envsync.oci.descriptor import digest_of
 from tests.parts.certificates import write_certificates
@@ -28,6 +28,7 @@ from tests.registry.conftest import fast_clock, settings
 from tests.registry.images import blob, content, image
 from tests.registry.proxy import DROP, Asked, Proxy, Reply, proxied
 from tests.registry.tokens import LOGIN, REFRESH, TokenService, token_registry, token_service
+from tests.reliability.counts import count
 
 GOOD = Credentials(username=LOGIN[0], password=LOGIN[1])
 
@@ -268,6 +269,7 @@ def test_a_token_service_without_tls_elsewhere_gets_no_login(
         found = registry.head(repository, "1")
     assert isinstance(found, Unknown)
     assert "token service" in found.reason
+    count("X9", cases=1, **{"token services": 1})
 
 
 def test_a_login_is_not_carried_to_another_host(
@@ -294,6 +296,7 @@ def test_a_login_is_not_carried_to_another_host(
             assert b"".join(chunks) == data
         assert [asked.method for asked in storage.asked] == ["PUT", "GET"]
         assert not any("authorization" in asked.headers for asked in storage.asked)
+    count("X9", cases=2, **{"tokens that stay": 2})
 
 
 def test_a_password_works_over_tls_with_a_private_authority(
@@ -366,51 +369,6 @@ def test_a_certificate_file_that_is_none_is_an_error_of_the_user(
         registry = registries.at(shared_registry.host)
         with pytest.raises(InvalidInput, match=r"ca\.crt"):
             registry.head(repository, "1")
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "169.254.169.254",
-        "169.254.0.1",
-        "fe80::1",
-        "fe80::1%eth0",
-        "fd00:ec2::254",
-        "::ffff:169.254.169.254",
-        "64:ff9b::a9fe:a9fe",
-        "2002:a9fe:a9fe::1",
-        "100.100.100.200",
-    ],
-)
-def test_metadata_addresses_are_refused_after_dns(address: str) -> None:
-    chosen = RegistrySettings(
-        insecure=frozenset({"registry.example"}),
-        logins={"registry.example": GOOD},
-        clock=fast_clock(),
-        resolve=lambda host, port: [address],
-    )
-    with Registries(chosen) as registries:
-        found = registries.at("registry.example").head("a/b", "1")
-        with pytest.raises(Unavailable, match="metadata addresses"):
-            registries.at("registry.example").put_blob("a/b", blob(b"x"), content(b"x"))
-    assert isinstance(found, Unknown)
-    assert "metadata addresses are never connected to" in found.reason
-
-
-def test_metadata_addresses_written_as_a_host_are_refused() -> None:
-    with Registries(RegistrySettings(insecure=frozenset({"169.254.169.254"}))) as registries:
-        found = registries.at("169.254.169.254").head("a/b", "1")
-    assert isinstance(found, Unknown)
-    assert "metadata" in found.reason
-
-
-def test_a_redirect_to_a_metadata_address_is_refused(proxy: Proxy, repository: str) -> None:
-    target = Reply(status=307, headers={"location": "http://169.254.169.254/latest/meta-data/"})
-    proxy.on("HEAD", "/manifests/", target)
-    with logged_in(proxy.host) as registry:
-        found = registry.head(repository, "1")
-    assert isinstance(found, Unknown)
-    assert "metadata" in found.reason
 
 
 def test_a_name_with_a_good_address_too_is_reached_there(
@@ -635,3 +593,4 @@ def test_secrets_are_in_no_error_no_value_and_no_log(
     assert any("Authorization".lower() in asked.headers for asked in proxy.asked)
     said = "\n".join(texts)
     assert not [canary for canary in CANARIES if canary in said]
+    count("X8", places=1, **{"answers of a registry": 1})
