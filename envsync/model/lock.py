@@ -45,6 +45,13 @@ class LockedPackage:
         """The channel's URL; '' for wheels."""
         return self.url.rsplit("/", 2)[0] if self.manager == "conda" else ""
 
+    @property
+    def origin(self) -> str:
+        """Who offers it: the channel; of a wheel scheme and host, ``file:`` on a disk."""
+        if self.manager == "conda":
+            return self.channel
+        return "file:" if self.url.startswith("file:") else "/".join(self.url.split("/", 3)[:3])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasePlatform:

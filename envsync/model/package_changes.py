@@ -37,7 +37,7 @@ class PackageState:
     version: str
     build: str
     channel: str
-    """URL of the conda channel; '' for wheels."""
+    """URL of the conda channel; scheme and host of a wheel, ``file:`` for one on a disk."""
     sha256: str
 
     @classmethod
@@ -46,7 +46,7 @@ class PackageState:
         return cls(
             version=package.version,
             build=package.build,
-            channel=package.channel,
+            channel=package.origin,
             sha256=package.sha256,
         )
 
@@ -89,7 +89,7 @@ class PackageChange:
 
     @property
     def channel_moves(self) -> tuple[tuple[str, str], ...]:
-        """The channels that it moves between, before and after, as people call them."""
+        """The channels, or hosts of wheels, that it moves between, as people call them."""
         moves = (
             (channel_name(d.before.channel), channel_name(d.after.channel))
             for d in self.details
@@ -99,7 +99,7 @@ class PackageChange:
 
     @property
     def channel_changed(self) -> bool:
-        """Whether the package now comes from another channel on some platform."""
+        """Whether it comes from another channel, or a wheel from another host, on some platform."""
         return bool(self.channel_moves)
 
 

@@ -46,7 +46,7 @@ _OF_PACKAGES: tuple[tuple[FlagCode, str, Callable[[PackageChange], bool]], ...] 
     ),
     (
         "channel_changed",
-        "another channel: other people make and publish these packages",
+        "another channel or host: other people make and publish these packages",
         lambda change: change.channel_changed,
     ),
     (

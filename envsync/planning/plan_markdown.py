@@ -277,7 +277,7 @@ def _row(change: PackageChange, *, everywhere: bool) -> list[str]:
     if change.change == "build":
         words = "rebuilt"
     if change.channel_changed:
-        words += ", **another channel**"
+        words += f", **another {'host' if change.manager == 'pip' else 'channel'}**"
     manager = " (pip)" if change.manager == "pip" else ""
     return [
         f"{code(change.name)}{manager}",

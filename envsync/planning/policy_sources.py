@@ -71,7 +71,7 @@ def wheel_urls(case: Case) -> Iterator[Breach]:
     for package in case.packages:
         own = path_in_repository(package.url)
         if package.manager == "pip" and not own and not _fits(package.url, rule.texts):
-            by_host.setdefault("/".join(package.url.split("/", 3)[:3]), []).append(package)
+            by_host.setdefault(package.origin, []).append(package)
     for host, packages in sorted(by_host.items()):
         yield case.breach(
             "wheel_urls", rule.where, f"allows {listed(rule.texts)}",

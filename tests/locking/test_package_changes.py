@@ -20,6 +20,7 @@ from envsync.model.package_changes import (
 )
 from envsync.model.spec import CondaFile
 from envsync.model.version_order import compare_versions, release_numbers
+from tests.reliability.counts import count
 
 NONE: dict[Manager, frozenset[str]] = {}
 
@@ -130,6 +131,31 @@ def test_another_channel_is_a_flag_and_a_mirror_of_the_same_bytes_is_no_change()
     assert change.channel_changed
     assert change.change == "build"
     assert package_changes({"linux-64": (before,)}, {"linux-64": (mirrored,)}, NONE) == ()
+    count("X10", **{"changes of channel or host flagged": 1})
+
+
+def test_a_wheel_from_another_host_is_a_flag() -> None:
+    """An index moves its files within its host; another host is other people's."""
+    before = wheel("https://files.example/aa/leaf-1.0-py3-none-any.whl")
+    for url, moved in (
+        ("https://files.example/bb/leaf-1.1-py3-none-any.whl", False),
+        ("https://files.example.evil.test/aa/leaf-1.1-py3-none-any.whl", True),
+        ("https://files.example:8443/aa/leaf-1.1-py3-none-any.whl", True),
+        ("http://files.example/aa/leaf-1.1-py3-none-any.whl", True),
+        ("file:wheels/leaf-1.1-py3-none-any.whl", True),
+        ("file:///tmp/leaf-1.1-py3-none-any.whl", True),
+    ):
+        after = replace(before, version="1.1", url=url, sha256="f" * 64)
+        (change,) = package_changes({"linux-64": (before,)}, {"linux-64": (after,)}, NONE)
+        assert change.channel_changed == moved, url
+        if moved:
+            count("X10", **{"changes of channel or host flagged": 1})
+
+
+def wheel(url: str) -> LockedPackage:
+    return LockedPackage(
+        manager="pip", name="leaf", version="1.0", platform="linux-64", url=url, sha256="e" * 64
+    )
 
 
 def test_direct_names_are_those_that_the_spec_names() -> None:
