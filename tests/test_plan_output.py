@@ -117,7 +117,7 @@ def states() -> Mapping[str, EnvironmentPlan]:
                 name="train",
                 reason="lock_missing",
                 detail="it was never locked",
-                hint="Lock it and commit the lock:\n    envsync lock train",
+                hint="Lock it and commit locks/train/:\n    envsync lock train",
             )
         ),
         "image": diff(

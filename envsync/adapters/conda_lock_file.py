@@ -178,7 +178,8 @@ def _package(entry: _Entry) -> tuple[LockedPackage | None, list[str]]:
     if values.get("manager") not in {"conda", "pip", None}:
         problems.append(f"manager is {shown(values['manager'])}; it must be conda or pip")
     if not _SHA256.fullmatch(values.get("sha256", "")):
-        problems.append("sha256 is not 64 digits" if values.get("sha256") else "has no sha256")
+        form = "sha256 is not 64 digits of 0-9 and a-f"
+        problems.append(form if values.get("sha256") else "has no sha256")
     if values.get("md5") and not _MD5.fullmatch(values["md5"]):
         problems.append("md5 is not 32 digits")
     build, problem = "", ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from envsync.errors import InvalidInput
-from envsync.model.config import Config
+from envsync.model.config import LOCKS, Config
 from envsync.model.definition import Definition
 from envsync.model.lock import Lock
 from envsync.model.names import IMAGE_PLATFORMS
@@ -64,7 +64,7 @@ def resolve(
             detail=f"{error.summary}\n{error.detail}",
             hint=error.hint,
         )
-    relock = f"Lock it and commit the lock:\n    envsync lock {name}"
+    relock = f"Lock it and commit {LOCKS}/{name}/:\n    envsync lock {name}"
     rules = LockRules(
         config=config,
         matches=readers.matches,

@@ -23,7 +23,7 @@ from envsync.model.document import Faults
 from envsync.model.lock import Lock, LockedPackage
 from envsync.model.match_spec import match_spec_name
 from envsync.model.names import IMAGE_PLATFORMS
-from envsync.model.own_wheels import wheel_name
+from envsync.model.own_wheels import path_in_repository, wheel_name
 from envsync.model.package_changes import chains, direct_names
 from envsync.model.pypi_names import provided
 from envsync.model.request import request_hash
@@ -285,6 +285,11 @@ def _pip(conda: CondaFile, packages: Sequence[LockedPackage], platform: str) -> 
 def _own_wheels(
     conda: CondaFile, packages: Sequence[LockedPackage], platform: str
 ) -> Iterator[Stale]:
+    named = set(map(wheel_name, conda.wheels))
+    for package in packages:
+        path = path_in_repository(package.url) if package.manager == "pip" else ""
+        if path and package.name not in named:
+            yield _stale(platform, f"{package.name} is locked from {path}, the spec names no wheel")
     locked = {p.name: p.sha256 for p in packages if p.manager == "pip"}
     for path, sha256 in conda.wheels.items():
         name = wheel_name(path)

@@ -22,6 +22,7 @@ from envsync.model.lock_text import (
     split_packages,
     split_tables,
 )
+from tests.reliability.counts import count
 
 HASHES = {"linux-64": "a" * 64, "osx-arm64": "b" * 64}
 
@@ -300,6 +301,7 @@ def test_a_lock_that_was_tampered_with_is_refused(case: str) -> None:
     text = "\n".join(map(str, faults))
     assert expected in text
     assert "locks/x/conda-lock.yml" in text
+    count("X11", **{"texts of a lock refused": 1})
 
 
 FACTS = ImageLock(
@@ -371,7 +373,7 @@ def test_all_faults_of_both_files_are_told_at_once_with_their_lines() -> None:
     with pytest.raises(InvalidInput) as raised:
         parse_lock(broken.encode(), b"format: 2\nimage: x\nrequest: no\n", "locks/x")
     assert [str(fault).splitlines()[0].split("; lock a")[0] for fault in raised.value.faults] == [
-        "locks/x/conda-lock.yml:16:1: package[0] (numpy): sha256 is not 64 digits",
+        "locks/x/conda-lock.yml:16:1: package[0] (numpy): sha256 is not 64 digits of 0-9 and a-f",
         "locks/x/conda-lock.yml:30:1: package[1] (six): 'six.zip' is not a wheel",
         "locks/x/image.yaml: 'request' is 'no', not a hash",
         "locks/x/image.yaml:1:9: format of the file is '2'; this envsync reads format 1",
