@@ -519,3 +519,20 @@ def test_what_is_not_committed_is_named_and_not_built(team: Team) -> None:
     assert done.code == 0
     assert f"not committed, so not applied: {', '.join(changed)}" in done.err
     assert team.versions("train") == ["1"]
+
+
+def test_another_environments_content_tag_that_lies_is_not_taken_over(team: Team) -> None:
+    team.ask("serve", "tiny-00003")
+    applied(team)
+    team.ask("serve", "tiny-00004")
+    second = applied(team)["serve"]["digest"]
+    team.move_tag("serve", f"def-{team.records('serve')[0].definition}", second)
+    team.ask("train", "tiny-00003")
+    assert (planned(team)["train"]["state"], planned(team)["train"]["copy_from"]) == (
+        "reuse",
+        "serve",
+    )
+    error = refused(team.envsync("apply", "--format=json", "train"), 5)
+    assert "is not what its tag says" in error["summary"]
+    assert team.tags("train") == {}
+    assert team.versions("train") == []

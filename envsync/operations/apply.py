@@ -25,7 +25,7 @@ from envsync.operations.observe import Registries
 from envsync.operations.outcome import Outcome, Result, refusal
 from envsync.operations.parallel import threads
 from envsync.operations.plan import Planned, make_plan
-from envsync.operations.publish import Uploads, publish, published, verify
+from envsync.operations.publish import Uploads, publish, published, require_definition, verify
 from envsync.operations.tagging import Tags
 from envsync.planning.plan import CHANGING, EnvironmentPlan
 from envsync.planning.states import in_order, moment
@@ -233,7 +233,7 @@ def _publish_all(
         source = ""
         for plan, future in zip(plans, futures, strict=True):
             try:
-                here = replace(plan, copy_from=source) if source else plan
+                here = replace(plan, copy_from=plan.copy_from or source)
                 future.set_result(_publish(workshop, planned, here, tree))
                 source = source or plan.name
             except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
@@ -276,7 +276,10 @@ def _publish(workshop: Workshop, planned: Planned, plan: EnvironmentPlan, tree: 
         workshop.progress.step(plan.name, f"taking the image from {plan.copy_from}")
         source = workshop.registries.repository(plan.copy_from)
         tag = desired.content_tag
-        return upload(published(registry, source, tag, resolved.definition))
+        image = published(registry, source, tag, resolved.definition)
+        # Before anything is put: a tag that lies must not be believed here as well.
+        require_definition(image.top, resolved.definition, f"{source}:{tag}")
+        return upload(image)
     if desired.kind == "build":
         from envsync.operations.publish_dockerfile import Shelf, publish_dockerfile
 

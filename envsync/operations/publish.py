@@ -175,6 +175,12 @@ def verify(registry: RegistryReader, repository: str, definition: Definition) ->
     """
     tag = definition.content_tag
     manifest = need(registry.manifest(repository, tag), f"{registry.name}/{repository}:{tag}")
+    require_definition(manifest, definition, f"{repository}:{tag}")
+    return manifest.digest
+
+
+def require_definition(manifest: RawManifest, definition: Definition, where: str) -> None:
+    """Raise Conflict unless what was found at a content tag is of its *definition*."""
     if definition.kind == "image":
         label, expected = manifest.digest, definition.image_digest
     else:
@@ -182,11 +188,10 @@ def verify(registry: RegistryReader, repository: str, definition: Definition) ->
         expected = definition.hash
     if label != expected:
         raise Conflict(
-            f"{repository}:{tag} is not what its tag says",
+            f"{where} is not what its tag says",
             detail=f"The image there is of {label or 'no definition'}.",
             hint="Somebody moved the tag. Find out who before anything is put back.",
         )
-    return manifest.digest
 
 
 def published(
