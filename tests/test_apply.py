@@ -536,3 +536,23 @@ def test_another_environments_content_tag_that_lies_is_not_taken_over(team: Team
     assert "is not what its tag says" in error["summary"]
     assert team.tags("train") == {}
     assert team.versions("train") == []
+
+
+def test_latest_waits_for_an_image_that_is_lost(team: Team) -> None:
+    """An old version is asked for again; that the newest one is lost does not keep it away."""
+    for version, package in (("1.0", "tiny-00003"), ("1.1", "tiny-00004")):
+        team.ask("train", package, text=f"version: {version}")
+        applied(team)
+    newest = team.tags("train")["latest"]
+    assert team.envsync("update", "train:1.1", "--set", "description=The newest").code == 0
+    team.ask("train", "tiny-00003", text="version: 1.0")
+    team.wipe_registry()
+    plan = planned(team)["train"]
+    assert plan["state"] == "republish"
+    assert {"verb": "tag", "target": "latest"} not in plan["actions"]
+    assert applied(team)["train"]["version"] == "1.0"
+    assert "latest" not in team.tags("train")
+    assert applied(team)["train"]["state"] == "unchanged"
+    assert team.envsync("verify", "--repair").code == 0
+    assert team.tags("train")["latest"] == newest
+    team.check("train")

@@ -144,8 +144,8 @@ class World:
             assert plan.after_version in recorded, "nothing is tagged before it is recorded"
             if action.target == "latest":
                 newest = latest(self.of(name))
-                if newest is None or newest.version != plan.after_version:
-                    return False
+                assert newest is not None
+                assert newest.version == plan.after_version, "latest never goes back"
             tag = f"git-{plan.after_version}" if action.target == "git" else action.target
             self.tags[name, tag] = digest
         return self != before

@@ -189,7 +189,8 @@ def _tag_all(
             repository = workshop.registries.repository(plan.name)
             keep_content_tag(workshop.registry, repository, recorded[plan.name])
     known = {(r.name, r.version): r for r in (*planned.records, *recorded.values())}
-    ended = tags.put([recorded[plan.name] for plan in copied], list(known.values()))
+    only = {plan.name: {a.target for a in plan.actions if a.verb == "tag"} for plan in copied}
+    ended = tags.put([recorded[plan.name] for plan in copied], list(known.values()), only)
     for plan in todo:
         record, error = recorded[plan.name], ended.get(plan.name)
         if error is not None:

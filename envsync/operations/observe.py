@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from envsync.errors import EnvsyncError, NotAllowed
@@ -16,7 +16,7 @@ from envsync.oci.descriptor import Descriptor
 from envsync.operations.desire import Wish
 from envsync.operations.parallel import threads
 from envsync.planning.diff import version_to_be
-from envsync.planning.states import Observed, in_order, latest
+from envsync.planning.states import Observed, current, in_order, latest
 from envsync.ports.git import Records
 from envsync.ports.registry import RegistryReader
 
@@ -66,7 +66,7 @@ def observe(
         if content == ABSENT and wish.desired.copied:
             others = by_definition.get(wish.desired.definition_hash, ())
             sibling = _sibling(wish, others, registries)
-        return Observed(
+        seen = Observed(
             name=name,
             records=own,
             content=content,
@@ -74,8 +74,8 @@ def observe(
             sibling=sibling,
             broken_tags=broken,
             lifecycle=lives.get(name, Lifecycle()),
-            latest_tag=_latest(name, registries) if name in lives and wish.desired.copied else None,
         )
+        return _with_latest(seen, wish, registries) if name in lives else seen
 
     with threads(READS_AT_ONCE) as pool:
         return {seen.name: seen for seen in pool.map(one, wishes)}
@@ -102,8 +102,20 @@ def _read(
     return content, _digest(registry.head(repository, version_to_be(desired, records)))
 
 
-def _latest(name: str, registries: Registries) -> Reading[str]:
-    return _digest(registries.registry.head(registries.repository(name), "latest"))
+def _with_latest(seen: Observed, wish: Wish, registries: Registries) -> Observed:
+    if not wish.desired.copied:
+        return seen
+    registry, repository = registries.registry, registries.repository(seen.name)
+    tag = _digest(registry.head(repository, "latest"))
+    newest = current(seen.records, seen.lifecycle)
+    if (
+        newest is None
+        or tag == Present(newest.digest)
+        or newest.version == version_to_be(wish.desired, seen.records)
+    ):
+        return replace(seen, latest_tag=tag)
+    image = _digest(registry.head(repository, newest.digest))
+    return replace(seen, latest_tag=tag, latest_image=image)
 
 
 def _sibling(wish: Wish, others: Iterable[Record], registries: Registries) -> Reading[str]:

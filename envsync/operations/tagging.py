@@ -9,7 +9,7 @@ still right, and until it is. Of several at once, the last one to put it is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from envsync.errors import EnvsyncError, Unavailable
@@ -45,35 +45,49 @@ class Tags:
     """By repository and digest: each is read once."""
 
     def put(
-        self, fresh: Sequence[Record], known: Sequence[Record]
+        self,
+        fresh: Sequence[Record],
+        known: Sequence[Record],
+        only: Mapping[str, Collection[str]] | None = None,
     ) -> Mapping[str, EnvsyncError | None]:
         """Put the tags of *fresh*, one record of each environment; *known* are all records.
 
+        With *only*, those that it has for the environment: ``git``, ``latest`` and the version.
         Returns what went wrong, None where nothing did, by environment.
         """
+
+        def wanted(record: Record, tag: str) -> bool:
+            return only is None or tag in only[record.name]
+
         newest = self._newest(known)
         ahead = {
             r.name: newest[r.name]
             for r in fresh
-            if r.name in newest and (newest[r.name].version == r.version or r.name in self.lives)
+            if r.name in newest
+            and wanted(r, "latest")
+            and (newest[r.name].version == r.version or r.name in self.lives)
         }
-        ended = self._each(fresh, lambda record: self._put_first(record, ahead.get(record.name)))
+
+        def put_first(record: Record) -> None:
+            if wanted(record, "git"):
+                self._tag(record, f"git-{record.commit[:12]}")
+            if record.name in ahead:
+                self._tag(ahead[record.name], "latest")
+
+        def put_last(record: Record) -> None:
+            if not wanted(record, record.version):
+                return
+            if self.attach is not None:
+                self.attach(record, self._manifest(record))
+            self._tag(record, record.version)
+
+        ended = self._each(fresh, put_first)
         done = [record for record in fresh if ended[record.name] is None]
         try:
             self._settle({r.name: ahead[r.name] for r in done if r.name in ahead})
         except EnvsyncError as error:
             return {name: failed or error for name, failed in ended.items()}
-        return {**ended, **self._each(done, self._put_last)}
-
-    def _put_first(self, record: Record, newest: Record | None) -> None:
-        self._tag(record, f"git-{record.commit[:12]}")
-        if newest is not None:
-            self._tag(newest, "latest")
-
-    def _put_last(self, record: Record) -> None:
-        if self.attach is not None:
-            self.attach(record, self._manifest(record))
-        self._tag(record, record.version)
+        return {**ended, **self._each(done, put_last)}
 
     def _settle(self, put: dict[str, Record]) -> None:
         """Move ``latest`` forward where another one made a newer version meanwhile."""

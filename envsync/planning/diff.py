@@ -88,7 +88,7 @@ def diff(desired: Desired, observed: Observed) -> EnvironmentPlan:
             f"git tag {git_tag} is in the way: {observed.broken_tags[git_tag]}",
             "Find out who made it, then delete it where the records are kept.",
         )
-    read = (observed.content, observed.version_tag, observed.latest_tag)
+    read = (observed.content, observed.version_tag, observed.latest_tag, observed.latest_image)
     unknowns = [r for r in read if isinstance(r, Unknown)]
     if unknowns:
         return unknown_plan(desired.name, *unknowns)
@@ -134,7 +134,7 @@ def _recorded(base: EnvironmentPlan, desired: Desired, observed: Observed) -> En
         )
         actions = _tags(base, desired, observed)
         return replace(base, state="retag", reasons=(why,), actions=actions)
-    if desired.copied and (behind := _latest_to_be(observed)) is not None:
+    if desired.copied and (behind := _latest_to_be(base.after_version, observed)) is not None:
         why = Reason(
             code="latest_behind",
             text=f"registry tag latest is not version {behind.version}, the newest that is not "
@@ -210,17 +210,35 @@ def _make(desired: Desired) -> tuple[Action, ...]:
 def _tags(base: EnvironmentPlan, desired: Desired, observed: Observed) -> tuple[Action, ...]:
     if not desired.copied:
         return ()
-    archived = observed.lifecycle.hides(base.after_version)
-    moves = not archived or _latest_to_be(observed) is not None
+    moves = _moves_latest(base.after_version, observed)
     # The version tag goes last: seeing it proves that the ones before it were put.
     names = ("git", *(("latest",) if moves else ()), base.after_version)
     return tuple(Action(verb="tag", target=name) for name in names)
 
 
-def _latest_to_be(observed: Observed) -> Record | None:
-    """Return the recorded version that ``latest`` should name in the registry, if it does not."""
+def _moves_latest(version: str, observed: Observed) -> bool:
+    """Tell whether ``latest`` has to be put once *version* is recorded.
+
+    A new version is the newest. One that was recorded long ago may be an old one.
+    """
+    recorded = any(record.version == version for record in observed.records)
+    if not recorded and not observed.lifecycle.hides(version):
+        return True
+    if observed.latest_tag is not None:
+        return _latest_to_be(version, observed) is not None
+    newest = latest(observed.records)
+    return newest is not None and newest.version == version
+
+
+def _latest_to_be(version: str, observed: Observed) -> Record | None:
+    """Return the recorded version that ``latest`` should name in the registry, if it does not.
+
+    It waits for an image that is lost, unless that is of *version*, which is brought back.
+    """
     wanted = current(observed.records, observed.lifecycle)
     if wanted is None or observed.latest_tag is None:
+        return None
+    if wanted.version != version and _value(observed.latest_image) != wanted.digest:
         return None
     return None if _value(observed.latest_tag) == wanted.digest else wanted
 

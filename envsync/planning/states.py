@@ -85,6 +85,9 @@ class Observed:
     latest_tag: Reading[str] | None = None
     """The digest at the registry tag ``latest``. None: it was not asked for, because nothing but a
     new version moves it where no lifecycle file says that something was archived or restored."""
+    latest_image: Reading[str] = ABSENT
+    """The digest of the version that ``latest`` should name, if the registry has it. Asked for only
+    where ``latest`` does not name it, and it is not the version that should be current."""
 
 
 def in_order(records: tuple[Record, ...]) -> tuple[Record, ...]:
