@@ -12,7 +12,13 @@ from envsync.adapters.strict_yaml import parse_document
 from envsync.errors import InvalidInput
 from envsync.model.canonical import sha256_hex
 from envsync.model.match_spec import Problem
-from envsync.model.places import placeholder
+from envsync.model.places import (
+    carries_credentials,
+    placeholder,
+    redacted,
+    without_secrets,
+    without_userinfo,
+)
 from envsync.model.requirement_line import (
     RequirementLine,
     read_requirement_line,
@@ -222,7 +228,9 @@ ENDLESS = {
     "a word": "a" * N, "a word and a slash": "a" * N + " / ", "points": "a." * (N // 2) + "@",
     "equal signs": "a =" * (N // 3), "slashes": "//" * (N // 2), "tokens": "//x/t/" * (N // 6),
     "placeholders": "{{" * (N // 2), "variables": "${" * (N // 2), "brackets": "a; " + "(" * N,
-    "extras": "a[" * (N // 2), "hashes": "a" + " --hash=sha256:0" * (N // 16) + " -",
+    "extras": "a[" * (N // 2), "logins": "https://a:x/" * (N // 11),
+    "logins and an at": "@" + "//a:x" * (N // 5) + "(@",
+    "questions": "://?" * (N // 4), "hashes": "a" + " --hash=sha256:0" * (N // 16) + " -",
     "short brackets": "a; " + "(" * 4000, "short markers": "a; " + "x == 'y' and " * 300,
 }  # fmt: skip
 
@@ -234,4 +242,6 @@ def test_a_line_of_pip_cannot_keep_a_plan_busy(name: str) -> None:
     lines = [line for _, line in requirement_lines(text)]
     assert len(lines) <= 1
     placeholder(text)
+    for told in (carries_credentials, redacted, without_secrets, without_userinfo):
+        told(text)
     count("X1", bombs=1, refused=1)

@@ -297,7 +297,7 @@ def test_each_move_between_channels_is_named() -> None:
     (environment,) = of_twelve().environments
     plan = replace(of_twelve(), environments=(replace(environment, changes=moved),))
     line = (
-        "- ⚠️ **another channel**: `lib0`, `lib1` (`conda-forge` → `somebody`);"
+        "- ⚠️ **another channel or host**: `lib0`, `lib1` (`conda-forge` → `somebody`);"
         " `lib2` (`bioconda` → `conda-forge/label/rc`). Other people"
     )
     assert line in plan_markdown(plan)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator, Sequence
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _DRIVE = re.compile(r"[A-Za-z]:")
 # What stands before the last '@' of a host; and, where what looks like a port is no number, up to
 # the last '@' of all: then it is a password with a '/' or '?' in it.
-_BEFORE_HOST = r"(?:[^/?#@\s\[]*:(?!\d*(?:[/?#\s'\"(),;]|$))[^\s'\"()]*|[^/?#\s'\"]*)"
-_USERINFO = re.compile(rf"(?:\w[\w+.-]*:)?//(?P<userinfo>{_BEFORE_HOST})@")
-_TOKEN_PATH = re.compile(r"//[^\s]*/t/[^/\s]+(?:/|$)")
-_SECRET = re.compile(rf"(?<=//){_BEFORE_HOST}(?=@)|(?<=/t/)[^/\s]+")
+_BEFORE_HOST = r"(?:[^/?#@\s\[]*:(?!\d*(?:[/?#\s'\"(),;]|$))[^\s'\"]*|[^/?#\s'\"]*)"
+_USERINFO = re.compile(rf"//(?P<userinfo>{_BEFORE_HOST})@")
 _URL_USERINFO = re.compile(rf"^([a-zA-Z][a-zA-Z0-9+.-]*://){_BEFORE_HOST}@")
-_IN_WORDS = re.compile(rf"(?<=://){_BEFORE_HOST}@")
-_TOKEN_IN_WORDS = re.compile(r"(://[^\s'\"()]*?)/t/[^/\s'\"()]+(?=/)")
-_QUERY = re.compile(r"(://[^\s'\"()?]*\?)[^\s'\"()]+")
+_TOKEN = re.compile(r"(?<=/t/)[^/\s]+")
+_TOKEN_PATH = re.compile(r"/t/[^/]+(?:/|$)")
+_TOKEN_PART = re.compile(r"/t/[^/]+(?=/)")
+_WORD = re.compile(r"[^\s'\"]+")
+_URL_IN_WORDS = re.compile(r"[^\s'\"()]+")
 _LOGIN = re.compile(r"(?:[a-z]+://)?[^/@\s]+@[^/@\s]+/")
 _PLACEHOLDER = re.compile(r"\$?\{\{[^{}]*\}\}|\$\{[^{}]*\}|\{[A-Z_]+\}|<[A-Za-z_-]+>")
 
@@ -68,7 +69,7 @@ def carries_credentials(text: str) -> bool:
 
     A user's name alone is no secret with ssh, where it is ``git``.
     """
-    for match in _USERINFO.finditer(text):
+    for match in _logins(text):
         if ":" in match["userinfo"] or not text.endswith("ssh:", 0, match.start()):
             return True
     return any(_TOKEN_PATH.search(word.partition("//")[2]) for word in text.split())
@@ -76,7 +77,7 @@ def carries_credentials(text: str) -> bool:
 
 def redacted(text: str) -> str:
     """Return *text* with what may be credentials of its URLs replaced by an ellipsis."""
-    return _SECRET.sub("…", text)
+    return _TOKEN.sub("…", _cut(text, [match.span("userinfo") for match in _logins(text)], "…"))
 
 
 def without_userinfo(url: str) -> str:
@@ -89,7 +90,34 @@ def without_secrets(text: str) -> str:
 
     That is users, passwords and tokens, and queries, for a signature in one opens what it signs.
     """
-    return _QUERY.sub(r"\1…", _TOKEN_IN_WORDS.sub(r"\1", _IN_WORDS.sub("", text)))
+    ends = [
+        (match.start("userinfo"), match.end())
+        for match in _logins(text)
+        if text.endswith(":", 0, match.start())
+    ]
+    return _URL_IN_WORDS.sub(_without_token_and_query, _cut(text, ends, ""))
+
+
+def _logins(text: str) -> Iterator[re.Match[str]]:
+    """Yield what stands before hosts; looks at a character only a few times, whatever the text."""
+    for word in _WORD.finditer(text):
+        last = text.rfind("@", word.start(), word.end())
+        # Up to the last '@' the pattern never looks ahead in vain.
+        yield from _USERINFO.finditer(text, word.start(), last + 1) if last >= 0 else ()
+
+
+def _cut(text: str, spans: Sequence[tuple[int, int]], by: str) -> str:
+    pieces, place = [], 0
+    for start, end in spans:
+        pieces += [text[place:start], by]
+        place = end
+    return "".join([*pieces, text[place:]])
+
+
+def _without_token_and_query(match: re.Match[str]) -> str:
+    head, mark, rest = match[0].partition("://")
+    path, question, query = rest.partition("?")
+    return f"{head}{mark}{_TOKEN_PART.sub('', path)}{question}{'…' if query else ''}"
 
 
 def carries_login(text: str) -> bool:
