@@ -141,7 +141,8 @@ class GitRepository:
             "--",
             *folders,
         ).out
-        entries = out.decode("utf-8", "surrogateescape").split("\0")
+        # They are only shown, and what cannot be decoded could not be written either.
+        entries = out.decode("utf-8", "replace").split("\0")
         return tuple(sorted(entry[3:] for entry in entries if entry))
 
     def known_records(self) -> Records:

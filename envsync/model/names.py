@@ -32,6 +32,11 @@ def is_name(text: str) -> bool:
     return NAME_PATTERN.fullmatch(text) is not None
 
 
+def readable(path: str) -> str:
+    """Return a path as text that can be written; its bytes need not be UTF-8."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def is_version(text: str) -> bool:
     """Tell whether *text* can be a version of an environment."""
     return VERSION_PATTERN.fullmatch(text) is not None and RESERVED_TAG.fullmatch(text) is None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from envsync.errors import EnvsyncError, InvalidInput
 from envsync.model.config import ENVIRONMENTS, LOCKS
 from envsync.model.lifecycle import LIFECYCLE
+from envsync.model.names import readable
 from envsync.operations.desire import Wishes, desire
 from envsync.operations.load import environment_names
 from envsync.operations.policy import Judging
@@ -87,7 +88,7 @@ def compare(
     return Compared(
         base=Base(ref=ref, commit=tip_id, fork=fork_id),
         touched=touched,
-        removed=tuple(sorted(set(environment_names(fork)) - kept)),
+        removed=tuple(sorted(map(readable, set(environment_names(fork)) - kept))),
         behind=frozenset(name for name in touched if _files(fork, name) != _files(tip, name)),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from envsync.model.names import next_version
+from envsync.model.names import next_version, readable
 from envsync.model.policy import Breach
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.model.record import Record
@@ -28,10 +28,11 @@ def version_to_be(desired: Desired, records: tuple[Record, ...]) -> str:
 
 def blocked_plan(blocked: Blocked) -> EnvironmentPlan:
     """Return the plan of an environment that must be mended first."""
-    first = Reason(code=blocked.reason, text=blocked.detail)
-    hints = [blocked.hint, *(breach.hint for breach in blocked.breaches)]
+    first = Reason(code=blocked.reason, text=readable(blocked.detail))
+    hints = [readable(blocked.hint), *(breach.hint for breach in blocked.breaches)]
     return EnvironmentPlan(
-        name=blocked.name,
+        # A folder may be called by bytes that are no text.
+        name=readable(blocked.name),
         state="invalid",
         reasons=(
             *(() if blocked.reason == "policy" else (first,)),

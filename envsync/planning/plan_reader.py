@@ -1,21 +1,26 @@
 """A plan from its JSON document, which somebody else may have written: nothing in it is believed.
 
-What follows from other parts of the document (flags, ids, what the state means for the checks) is
-worked out again and not read.
+What follows from other parts of the document (flags, ids, how far a package moved, what the state
+means for the checks) is worked out again and not read.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from envsync.errors import InvalidInput
 from envsync.model.json_schema import schema_faults
 from envsync.model.names import is_name
-from envsync.model.package_changes import PackageChange, PackageState, PlatformChange
+from envsync.model.package_changes import (
+    PackageChange,
+    PackageState,
+    PlatformChange,
+    classify,
+)
 from envsync.planning.checks import checks_of
 from envsync.planning.plan import Action, Base, Check, Effort, EnvironmentPlan, Plan, Reason
 from envsync.planning.plan_document import FORMAT_VERSION
@@ -24,6 +29,7 @@ SIZE_LIMIT = 20 * 1024 * 1024
 """Bytes of a plan file; a plan of 1,000 changed environments has a fraction of it."""
 
 _FAULTS_SHOWN = 10
+_SIDES = ("before", "after")
 
 
 def read_plan(data: bytes, schema: Mapping[str, Any], label: str) -> Plan:
@@ -45,9 +51,23 @@ def read_plan(data: bytes, schema: Mapping[str, Any], label: str) -> Plan:
         for number, environment in enumerate(document["environments"] if not found else ())
         if not is_name(environment["name"])
     ]
+    found += [] if found else itertools.islice(_torn(document), _FAULTS_SHOWN)
     if found:
         raise _wrong(label, "\n".join(found[:_FAULTS_SHOWN]))
     return _plan(document)
+
+
+def _torn(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which packages do not move in one way on all their platforms, as each entry must."""
+    for number, environment in enumerate(document["environments"]):
+        for place, package in enumerate(environment["packages"]):
+            moves = {
+                tuple(None if d[side] is None else d[side]["version"] for side in _SIDES)
+                for d in package["platforms"]
+            }
+            if len(moves) != 1 or moves == {(None, None)}:
+                where = f"environments[{number}].packages[{place}].platforms"
+                yield f"{where}: do not say one version before and one after"
 
 
 def _newer(version: str) -> bool:
@@ -118,12 +138,14 @@ def _environment(document: Mapping[str, Any]) -> EnvironmentPlan:
 
 def _change(document: Mapping[str, Any]) -> PackageChange:
     asked = document.get("asked", {"before": "", "after": ""})
+    first = document["platforms"][0]
+    before, after = (first[side] and first[side]["version"] for side in _SIDES)
     return PackageChange(
         name=document["name"],
         manager=document["manager"],
-        change=document["class"],
-        before_version=document["before_version"],
-        after_version=document["after_version"],
+        change=classify(before, after),
+        before_version=before or "",
+        after_version=after or "",
         direct=document["direct"],
         why=tuple(document["why"]),
         details=tuple(
