@@ -49,7 +49,8 @@ def read_plan(data: bytes, schema: Mapping[str, Any], label: str) -> Plan:
     found += [
         f"environments[{number}].name: is not the name of an environment"
         for number, environment in enumerate(document["environments"] if not found else ())
-        if not is_name(environment["name"])
+        # The folder of one that cannot be built may be called anything.
+        if environment["state"] != "invalid" and not is_name(environment["name"])
     ]
     found += [] if found else itertools.islice(_torn(document), _FAULTS_SHOWN)
     if found:
@@ -86,6 +87,10 @@ def _document(data: bytes, label: str) -> dict[str, Any]:
         raise _wrong(label, f"It is not JSON: {str(error)[:200]}") from None
     if not isinstance(document, dict):
         raise _wrong(label, "It is not a JSON object.")
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _wrong(label, "It has half a character: \\ud800 to \\udfff.") from None
     return document
 
 
