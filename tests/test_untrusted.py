@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.reliability.counts import count
 from tests.team import MUTATING, Team
 
 ROOT = Path(__file__).parents[1]
@@ -26,21 +27,53 @@ MODULES = (
 )  # fmt: skip
 
 
+HOOKS = (
+    "post-checkout", "post-merge", "post-index-change", "reference-transaction", "pre-commit",
+    "pre-push", "post-commit", "fsmonitor-watchman",
+)  # fmt: skip
+
+
 def canaries(team: Team, sentinel: Path) -> None:
     """Commit everything that something might run by itself; all of it writes *sentinel*."""
     code = _FIRES.format(place=str(sentinel))
-    shell = f"#!/bin/sh\ntouch {sentinel}\n"
+    shell = f"#!/bin/sh\necho $0 $* >> {sentinel}\n"
     files = dict.fromkeys(MODULES, code)
     files |= {
         ".gitattributes": "* filter=canary diff=canary merge=canary\n",
-        ".githooks/post-checkout": shell,
+        **{f".githooks/{hook}": shell for hook in HOOKS},
         ".envrc": shell,
         "Makefile": f"all:\n\ttouch {sentinel}\n",
-        ".pre-commit-config.yaml": "repos: []\n",
+        ".pre-commit-config.yaml": "repos: [{repo: local, hooks: [{id: canary, name: canary,"
+        f" language: system, always_run: true, entry: touch {sentinel}}}]}}]\n",
         "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'setup'\n",
     }
     team.repository.write(files)
+    for hook in HOOKS:
+        (team.root / ".githooks" / hook).chmod(0o755)
     team.repository.commit("canaries")
+    sentinel.unlink(missing_ok=True)
+
+
+def obey(team: Team, sentinel: Path) -> None:
+    """Set git up as people do who let a repository say what is run: hooks, filters, monitors."""
+    touch = f"echo $0 $* >> {sentinel}; cat"
+    for key, value in {
+        "core.hooksPath": ".githooks",
+        "core.fsmonitor": ".githooks/fsmonitor-watchman",
+        # A filter on the way in is a program of this machine, without which git cannot tell what
+        # changed; it is no file of the branch.
+        "filter.canary.clean": "cat",
+        "filter.canary.smudge": touch,
+        "diff.canary.textconv": touch,
+        "diff.canary.command": touch,
+        "merge.canary.driver": touch,
+        "diff.external": touch,
+        "core.pager": touch,
+        "core.editor": touch,
+        "core.sshCommand": touch,
+    }.items():
+        team.repository.git("config", key, value)
+    (team.root / "Makefile").write_text("changed:\n")
     sentinel.unlink(missing_ok=True)
 
 
@@ -55,15 +88,17 @@ def test_a_plan_of_a_branch_runs_nothing_of_it(server_team: Team, tmp_path: Path
     assert team.registry is not None
     before = [len(team.registry.requests(method)) for method in MUTATING]
     refs = team.arbiter.refs()
+    obey(team, sentinel)
     for shape in ("text", "json", "markdown"):
         words = ["plan", "--base", "base", "--format", shape, "--out", str(tmp_path / "plan.json")]
         done = subprocess.run(
             [PROGRAM, *words], cwd=team.root, env=team.environment(), capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        assert not sentinel.exists(), f"something of the branch ran: {shape}"
+        assert not sentinel.exists(), f"ran of the branch: {sentinel.read_text()}"
     assert [len(team.registry.requests(method)) for method in MUTATING] == before
     assert team.arbiter.refs() == refs
+    count("X7", canaries=len(MODULES) + len(HOOKS) + 10)
 
 
 def test_the_policy_of_a_branch_does_not_count(server_team: Team) -> None:

@@ -28,6 +28,11 @@ _QUIET = {
 }
 
 
+_NOTHING_RUN = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+"""Hooks and a monitor may be set to files of the work tree, which may be a stranger's branch; only
+a push asks the hook that people have for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
     """What one git command did."""
@@ -52,7 +57,7 @@ class GitProgram:
         """Run a command to its end, whatever that is."""
         with _found():
             ran = subprocess.run(
-                ["git", *arguments],
+                ["git", *(() if arguments[0] == "push" else _NOTHING_RUN), *arguments],
                 cwd=self._folder,
                 env={**self._environ, **(environment or {})},
                 input=stdin,
