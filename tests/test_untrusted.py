@@ -5,14 +5,21 @@ And the ready-made ways to run envsync on pull requests: the action, and pre-com
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from envsync import Client
 from tests.reliability.counts import count
 from tests.team import MUTATING, Team
 
@@ -117,6 +124,184 @@ def test_the_policy_of_a_branch_does_not_count(server_team: Team) -> None:
         "This changes the policy"
         in team.envsync("plan", "--base", "base", "--format", "markdown").out
     )
+
+
+# Where requests go --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sentinel() -> Iterator[Sentinel]:
+    """Something in a network that strangers do not reach."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        found = Sentinel(host=f"127.0.0.1:{listening.getsockname()[1]}")
+
+        def count_them() -> None:
+            with contextlib.suppress(OSError):  # closed at the end
+                while True:
+                    connection, _ = listening.accept()
+                    found.connections += 1
+                    connection.close()
+
+        threading.Thread(target=count_them, daemon=True).start()
+        yield found
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(slots=True, kw_only=True)
+class Sentinel:
+    """A server that hangs up, and counts who came."""
+
+    host: str
+    connections: int = 0
+
+
+@pytest.fixture
+def based(server_team: Team) -> Team:
+    """A team with an applied environment, whose branch `base` has it too."""
+    server_team.ask("train", "tiny-00003")
+    assert server_team.envsync("apply").code == 0
+    server_team.repository.git("branch", "base")
+    return server_team
+
+
+def other_registry(team: Team, host: str) -> None:
+    """Let the branch name another registry."""
+    team.repository.write({"envsync.yaml": f"registry: {host}/team/envs\n"})
+    team.repository.commit("another registry")
+
+
+@pytest.mark.parametrize("option", ["--base", "--policy-from"])
+def test_a_branch_does_not_choose_the_registry(
+    based: Team, sentinel: Sentinel, option: str
+) -> None:
+    other_registry(based, sentinel.host)
+    done = based.envsync("plan", option, "base", "--format", "json")
+    assert (done.code, sentinel.connections) == (0, 0), done.err
+    assert based.registry is not None
+    assert done.json["registry"] == based.registry.host
+    (train,) = done.json["environments"]
+    assert train["state"] == "in_sync"
+    (notice,) = train["notices"]
+    assert notice["code"] == "registry_changed"
+    assert f"to {sentinel.host}/team/envs; asked was {based.registry.host}" in notice["text"]
+    assert ("registry", "warn") in {(c["name"], c["verdict"]) for c in train["checks"]}
+    words = "envsync.yaml changes the registry from"
+    assert f"notice: {words}" in based.envsync("plan", option, "base").out
+    text = based.envsync("plan", option, "base", "--format", "markdown").out
+    assert f"- ⚠️ `registry`: `{words}" in text
+    assert sentinel.connections == 0
+
+    assert based.envsync("plan").code == 8
+    assert sentinel.connections > 0, "the sentinel does not notice"
+    count("X7", hosts_of_branches=1, hosts_not_asked=1)
+
+
+def test_a_registry_that_the_target_allows_is_asked(based: Team, sentinel: Sentinel) -> None:
+    based.repository.git("switch", "-q", "base")
+    based.settings(f"policy:\n  registries: ['{sentinel.host}']\n")
+    based.repository.commit("allowed")
+    based.repository.git("switch", "-qC", "newer")
+    other_registry(based, sentinel.host)
+    done = based.envsync("plan", "--base", "base", "--format", "json")
+    assert done.code == 8
+    assert done.json["registry"] == sentinel.host
+    assert sentinel.connections > 0
+    (train,) = done.json["environments"]
+    assert train["state"] == "unknown"
+
+
+def test_the_branch_cannot_allow_it_itself(based: Team, sentinel: Sentinel) -> None:
+    based.repository.write(
+        {
+            "envsync.yaml": f"registry: {sentinel.host}/team/envs\n"
+            f"registries: {{curated: {sentinel.host}/curated}}\n"
+            "policy:\n  registries: ['*']\n"
+        }
+    )
+    based.spec("curated", image="azureml://registries/curated/environments/base/versions/1")
+    based.repository.commit("allowed by itself")
+    done = based.envsync("plan", "--base", "base", "--format", "json")
+    assert sentinel.connections == 0
+    assert done.json["policy"]["changed"] is True
+    assert [e["state"] for e in done.json["environments"]] == ["invalid", "in_sync"]
+    count("X7", hosts_of_branches=1, hosts_not_asked=1)
+
+
+def test_the_records_are_asked_where_the_target_has_them(based: Team, sentinel: Sentinel) -> None:
+    based.repository.git("remote", "add", "evil", f"http://{sentinel.host}/evil.git")
+    based.settings("remote: evil\n")
+    based.repository.commit("another remote")
+    done = based.envsync("plan", "--base", "base", "--format", "json")
+    assert (done.code, sentinel.connections) == (0, 0), done.err
+    based.envsync("plan")
+    assert sentinel.connections > 0, "the sentinel does not notice"
+    count("X7", hosts_of_branches=1, hosts_not_asked=1)
+
+
+def images_asked(team: Team, *options: str) -> tuple[int, Any]:
+    """Return how often the image of `shown` is asked for by a plan, and what is planned for it."""
+    assert team.registry is not None
+    before = len(team.registry.requests("HEAD", "/v2/team/envs/train/manifests/sha256"))
+    done = team.envsync("plan", "shown", "--format", "json", *options)
+    after = len(team.registry.requests("HEAD", "/v2/team/envs/train/manifests/sha256"))
+    (shown,) = done.json["environments"]
+    return after - before, shown
+
+
+def test_hosts_of_images_that_only_a_branch_names_are_not_asked(based: Team) -> None:
+    assert based.registry is not None
+    port = based.registry.host.partition(":")[2]
+    based.ask("shown", image=f"localhost:{port}/team/envs/train:1")
+    asked, shown = images_asked(based, "--base", "base")
+    assert asked == 0
+    assert shown["state"] == "unknown"
+    assert (
+        f"localhost:{port} is not asked: only this branch names it" in shown["reasons"][0]["text"]
+    )
+    assert "'policy.registries' in envsync.yaml of base" in shown["reasons"][0]["text"]
+    asked, shown = images_asked(based)
+    assert (asked, shown["state"]) == (1, "create")
+    count("X7", hosts_of_branches=1, hosts_not_asked=1)
+
+    based.repository.git("branch", "-f", "base")
+    based.ask("shown", image=f"localhost:{port}/team/envs/train:1", text="description: known")
+    asked, shown = images_asked(based, "--base", "base")
+    assert (asked, shown["state"]) == (1, "create"), "the target has an image from there"
+
+
+def test_a_policy_that_has_a_rule_decides_which_images_are_asked(based: Team) -> None:
+    assert based.registry is not None
+    port = based.registry.host.partition(":")[2]
+    based.repository.git("switch", "-q", "base")
+    based.settings(f"policy:\n  registries: ['localhost:{port}']\n")
+    based.repository.commit("a rule")
+    based.repository.git("switch", "-qC", "newer")
+    based.ask("shown", image=f"localhost:{port}/team/envs/train:1")
+    asked, shown = images_asked(based, "--base", "base")
+    assert (asked, shown["state"]) == (1, "create")
+    based.repository.git("switch", "-q", "base")
+    based.settings("policy:\n  registries: [ghcr.io]\n")
+    based.repository.commit("another rule")
+    based.repository.git("switch", "-q", "newer")
+    asked, shown = images_asked(based, "--base", "base")
+    assert (asked, shown["state"]) == (0, "invalid")
+    count("X7", hosts_of_branches=1, hosts_not_asked=1)
+
+
+def test_a_program_that_names_a_registry_itself_is_obeyed(based: Team, sentinel: Sentinel) -> None:
+    assert based.registry is not None
+    other_registry(based, sentinel.host)
+    client = Client(based.root, environ=based.environment(), sleep=based.waited.append)
+    assert client.plan(policy_from="base").registry == based.registry.host
+    assert sentinel.connections == 0
+    chosen = Client(
+        based.root,
+        registry=f"{sentinel.host}/team/envs",
+        environ=based.environment(),
+        sleep=based.waited.append,
+    )
+    assert chosen.plan(policy_from="base").registry == sentinel.host
+    assert sentinel.connections > 0
 
 
 # The action ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -191,6 +191,32 @@ class Parts:
 
         registry, repository = self.registry(config)
         return Registries(registry=registry, repository=repository, source=self.source)
+
+    def places(
+        self, config: Config, *, policy_from: str = "", base: str = "", registry: str = ""
+    ) -> tuple[GitRepository, Registries]:
+        """Return git and the registries that a plan of a commit with the settings *config* asks.
+
+        Where it is judged by the policy of another revision, that one's are asked. *registry* is
+        asked in any case, if given: it is the choice of who plans.
+        """
+        if not (policy_from or base):
+            chosen = replace(config, registry=registry or config.registry)
+            return self.git(config), self.registries(chosen)
+        from envsync.operations.asked import asked_config, limited
+        from envsync.operations.compare import base_commit
+        from envsync.operations.policy import settings_of
+
+        git, readers = self.git(), self.readers()
+        if base:
+            base_commit(git, base)
+        origin = policy_from or base
+        tree = git.tree(origin)
+        target = settings_of(tree, readers.parse, origin)
+        asked = asked_config(config, target)
+        asked = replace(asked, registry=registry or asked.registry)
+        registries = limited(self.registries(asked), target, tree, readers, origin)
+        return self.git(asked), registries
 
     def source(self, host: str) -> RegistryReader:
         """Return the registry of an image reference, by its host, for reading."""

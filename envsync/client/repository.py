@@ -117,10 +117,14 @@ class Client:
         Changes nothing. *names* narrow it; globs work. It is judged by its own policy, or by that
         of the revision *policy_from*.
         """
-        config = self._config(revision)
+        git, registries = self._parts.places(
+            self._parts.committed_config(revision),
+            policy_from=policy_from,
+            registry=self._registry,
+        )
         planned = make_plan(
-            self._parts.git(config),
-            self._parts.registries(config),
+            git,
+            registries,
             self._parts.readers(),
             revision=revision,
             names=names,

@@ -77,11 +77,14 @@ def compare(
     except InvalidInput:
         before = None  # its settings are broken, so everything is new
     names = frozenset(wishes.names)
+    # Everything is published anew where the registry is another.
+    moved = before is None or before.config.registry != wishes.config.registry
     touched = frozenset(
         name
         for name in names
-        if _files(fork, name) != _files(now, name)
+        if moved
         or before is None
+        or _files(fork, name) != _files(now, name)
         or _outcome(before, name) != _outcome(wishes, name)
     )
     kept = set(environment_names(now))

@@ -16,10 +16,10 @@ from envsync.operations.load import environment_names
 from envsync.operations.observe import Registries, observe
 from envsync.operations.owners import Verdict, changed_by
 from envsync.operations.parallel import threads
-from envsync.operations.policy import judging_of
+from envsync.operations.policy import Judging, judging_of
 from envsync.operations.readers import Readers
 from envsync.planning.diff import blocked_plan, diff, policy_reasons, unknown_plan
-from envsync.planning.plan import CHANGING, EnvironmentPlan, Plan
+from envsync.planning.plan import CHANGING, EnvironmentPlan, Plan, Reason
 from envsync.planning.states import Blocked, Observed, latest
 from envsync.ports.git import Commit, GitReader, Records
 
@@ -58,7 +58,8 @@ def make_plan(
 
     With *base*, the revision that it is to be merged into, only what it changes there. It is judged
     by its own policy, or by that of the revision *policy_from*: whoever asks for a change must not
-    be the one who says what is allowed.
+    be the one who says what is allowed. Nor who says which hosts are asked: *registries* are then
+    those that `envsync.operations.asked` chooses.
     """
     commit = git.commit(revision)
     tree = git.tree(commit.id)
@@ -74,6 +75,7 @@ def make_plan(
         lifecycles = load_lifecycles(tree, readers.parse)
         wishes = desire(tree, readers, names, judging)
     policy = judging.of(wishes.config)
+    moved = _registry_moved(wishes, judging, policy_from)
     compared: Compared | None = None
     if base:
         from envsync.operations.compare import compare
@@ -104,7 +106,7 @@ def make_plan(
                 newest = latest(observed[name].records)
                 since = policy_from or (newest.commit if newest else "")
                 found = _owned(found, changed_by(git, policy, name, since, commit.id))
-            notices = (*found.notices, *policy_reasons(wish.notices))
+            notices = (*found.notices, *policy_reasons(wish.notices), *moved)
             found = replace(found, notices=notices)
             plans.append(
                 _explained(
@@ -139,6 +141,15 @@ def make_plan(
         records=records.records,
         lifecycles=lifecycles,
     )
+
+
+def _registry_moved(wishes: Wishes, judging: Judging, policy_from: str) -> tuple[Reason, ...]:
+    if judging.target is None or judging.target.registry == wishes.config.registry:
+        return ()
+    from envsync.operations.asked import registry_notice  # mostly nobody moves it
+
+    text = registry_notice(wishes.config, judging.target, policy_from)
+    return (Reason(code="registry_changed", text=text),)
 
 
 def _differences(

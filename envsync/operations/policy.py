@@ -29,6 +29,8 @@ class Judging:
     """None: that of the tree that the environments are read from."""
     source: str = ""
     """What names the content of the file that `policy` was read from, for what is remembered."""
+    target: Config | None = None
+    """All settings of that file; None where the policy is the tree's own."""
 
     def of(self, config: Config) -> Policy:
         """Return the policy for environments of a tree with this *config*."""
@@ -40,17 +42,16 @@ def day_of(seconds: int) -> datetime.date:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date()
 
 
-def read_policy_of(tree: CommittedTree, parse: ParseDocument, origin: str) -> tuple[Policy, str]:
-    """Return the policy that *tree* has, and what names its content.
+def settings_of(tree: CommittedTree, parse: ParseDocument, origin: str) -> Config:
+    """Return the settings by whose policy others are judged.
 
-    *origin* is how messages call the tree's revision. Raises InvalidInput when its settings cannot
-    be read: a policy that is not known allows nothing.
+    *origin* is how messages call the tree's revision. Raises InvalidInput when they cannot be read:
+    a policy that is not known allows nothing.
     """
     faults = Faults()
     config = load_config(tree, parse, faults)
     faults.check(f"{CONFIG_FILE} of {origin} cannot be used")
-    # Environments take their default channels from their own settings, the rules from these.
-    return replace(config.policy, origin=origin), f"{origin} {tree.identity(CONFIG_FILE)}"
+    return replace(config, policy=replace(config.policy, origin=origin))
 
 
 def judging_of(git: GitReader, parse: ParseDocument, *, date: int, policy_from: str) -> Judging:
@@ -58,8 +59,10 @@ def judging_of(git: GitReader, parse: ParseDocument, *, date: int, policy_from: 
     if not policy_from:
         return Judging(day=day_of(date))
     tree = git.tree(policy_from)
-    policy, source = read_policy_of(tree, parse, policy_from)
-    return Judging(day=day_of(date), policy=policy, source=source)
+    # Environments take their default channels from their own settings, the rules from these.
+    target = settings_of(tree, parse, policy_from)
+    source = f"{policy_from} {tree.identity(CONFIG_FILE)}"
+    return Judging(day=day_of(date), policy=target.policy, source=source, target=target)
 
 
 def refused(name: str, breaches: Sequence[Breach]) -> PolicyRefused:

@@ -9,6 +9,7 @@ from envsync.planning.plan import Check, EnvironmentPlan
 _LOCK = "lock"
 _SPEC = "spec"
 _POLICY = "policy"
+_REGISTRY = "registry"
 _STATE = "git and registry"
 
 LOCK_GOOD = "what is locked is what the spec asks for, on every platform"
@@ -17,7 +18,14 @@ STATE_GOOD = "the versions recorded in git and those in the registry do not cont
 
 def checks_of(plan: EnvironmentPlan) -> tuple[Check, ...]:
     """Return what follows from a plan's state, then what others found out."""
-    notices = (Check(name=_POLICY, verdict="warn", text=one.text) for one in plan.notices)
+    notices = (
+        Check(
+            name=_REGISTRY if one.code.startswith(_REGISTRY) else _POLICY,
+            verdict="warn",
+            text=one.text,
+        )
+        for one in plan.notices
+    )
     return (*_own(plan), *notices, *plan.checks)
 
 

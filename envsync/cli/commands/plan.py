@@ -59,9 +59,10 @@ def command(
     """
     session: Session = context.obj
     config = session.committed_config()
+    git, registries = session.places(config, policy_from=policy_from, base=base)
     planned = make_plan(
-        session.git(config),
-        session.registries(config),
+        git,
+        registries,
         session.readers(),
         names=names,
         base=base,
