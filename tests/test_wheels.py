@@ -232,10 +232,9 @@ HOSTILE: Mapping[str, Mapping[str, bytes]] = {
     "two dist-infos": {"evil-1.0.dist-info/RECORD": b"", "evil-1.0.dist-info/WHEEL": b""},
 }
 
-HARMLESS_WHEELS = {"null", "data absolute", "platlib absolute", "a drive", "backslashes",
-                       "dots within",
-    "a RECORD that lacks a file",
-    "a RECORD with a path above",
+HARMLESS_WHEELS = {
+    "null", "data absolute", "platlib absolute", "a drive", "backslashes", "dots within",
+    "a RECORD that lacks a file", "a RECORD with a path above",
 }  # fmt: skip
 """What zip itself, or a name that is only odd, makes harmless: it may be there, inside."""
 

@@ -32,7 +32,7 @@ class LockFolders:
         between the two, the pair does not agree, and everybody who reads it can tell.
         """
         try:
-            (self._root / LOCKS).mkdir(parents=True, exist_ok=True)
+            self._inside(LOCKS).mkdir(parents=True, exist_ok=True)
             with _alone(self._root / LOCKS) as alone:
                 self._write(locks, tidy=alone)
         except OSError as error:
@@ -70,14 +70,18 @@ class LockFolders:
                     source.unlink()
 
     def _folder(self, name: str) -> Path:
-        folder = self._root / LOCKS / name
+        folder = self._inside(f"{LOCKS}/{name}")
         folder.mkdir(parents=True, exist_ok=True)
-        inside = folder.resolve()
-        if not inside.is_relative_to(self._root.resolve()):
-            raise InvalidInput(
-                "The locks cannot be written", detail=f"{LOCKS}/{name} leads out of the repository"
-            )
         return folder
+
+    def _inside(self, path: str) -> Path:
+        """Return a place below the root before anything is made there; links may not leave it."""
+        place = self._root / path
+        if not place.resolve().is_relative_to(self._root.resolve()):
+            raise InvalidInput(
+                "The locks cannot be written", detail=f"{path} leads out of the repository"
+            )
+        return place
 
 
 @contextmanager
