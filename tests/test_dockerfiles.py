@@ -15,6 +15,7 @@ from docker.utils.build import exclude_paths
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from envsync.adapters.strict_yaml import parse_document
 from envsync.model.config import Config
 from envsync.model.definition import BuildDefinition, ContextFile, Definition, definition_of
 from envsync.model.dockerfile import instructions, pinned, uses
@@ -22,6 +23,7 @@ from envsync.model.document import Faults
 from envsync.model.ignore_files import docker_rules, git_rules
 from envsync.model.lock import ImageLock, Lock
 from envsync.model.request import request_hash
+from envsync.model.settings_reader import read_settings
 from envsync.model.spec import BuildContext, Settings, Spec
 from envsync.operations.contexts import context_tar, read_context
 from envsync.ports.tree import FileKind, TreeFile
@@ -119,6 +121,57 @@ def test_no_text_breaks_the_reading_of_a_dockerfile(text: str) -> None:
     steps = instructions(text)
     assert all(1 <= s.line <= s.last <= text.count("\n") + 1 for s in steps)
     uses(text, {}, "Dockerfile", Faults())
+
+
+HIDDEN = {
+    "a heredoc in quotes": "FROM a\nRUN echo '<<END'\nFROM hidden\nRUN true\nEND\n",
+    "a heredoc within a word": "FROM a\nRUN echo x<<END\nFROM hidden\nEND\n",
+    "a heredoc that is escaped": "FROM a\nRUN echo \\<<END\nFROM hidden\nEND\n",
+    "three arrows": "FROM a\nRUN cat <<<END\nFROM hidden\nEND\n",
+    "an end with spaces": "FROM a\nRUN <<END\n END\nRUN <<FOO\nEND\nFROM hidden\nFOO\n",
+    "an end with tabs": "FROM a\nRUN <<END\n\tEND\nRUN <<FOO\nEND\nFROM hidden\nFOO\n",
+    "an escape after another directive": "# a = b c\n# escape=`\nFROM a\nRUN x \\\nFROM hidden\n",
+    "an escape after a space": " # escape=`\nFROM a\nRUN x \\\nFROM hidden\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_no_image_hides_in_what_another_instruction_says(name: str) -> None:
+    assert images(HIDDEN[name]) == ["a", "hidden"]
+    count("X3", payloads=1, refused=1)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["# syntax=evil", "#syntax = evil", " # syntax=evil", "// syntax=evil", "//SYNTAX=evil",
+     "\ufeff# Syntax=evil", "#!/bin/x\n# syntax=evil", "# note = a b\n# syntax=evil --flag",
+     "# escape=`\n# syntax=evil", "\n# syntax=evil", "#!/bin/x\n// syntax=evil"],
+)  # fmt: skip
+def test_no_frontend_that_is_not_locked_is_fetched(head: str) -> None:
+    text = f"{head}\nFROM m:1\nRUN <<E\n# syntax=kept\nE\n"
+    found = uses(text, {}, "Dockerfile", Faults())
+    exact = pinned(text, found, {use.key: DIGEST for use in found})
+    assert not re.search(r"^\s*(#|//)\s*syntax\s*=\s*evil", exact, re.MULTILINE | re.IGNORECASE)
+    assert "# syntax=kept" in exact
+    assert exact.count("\n") == text.count("\n")
+    count("X13", arguments=1, never_run=1)
+
+
+def test_an_argument_is_not_for_the_builder() -> None:
+    faults = Faults()
+    text = b"build_arguments: {BUILDKIT_SYNTAX: evil/frontend, OTHER: x}"
+    found = read_settings(parse_document(text, "e.yaml", faults), faults)
+    assert [fault.where.line for fault in faults] == [1]
+    assert found.build_arguments == {"OTHER": "x"}
+    count("X13", arguments=1, refused=1)
+
+
+def test_variables_that_double_are_cut_off() -> None:
+    doubled = "".join(f"ARG A{n + 1}=$A{n}$A{n}\n" for n in range(200))
+    assert len(problems(f"ARG A0=aaaa\n{doubled}FROM $A200\n")) == 1
+    assert len(problems(f"ARG A0={'a' * 4000}\nARG B={'$A0' * 100_000}\nFROM $B\n")) == 1
+    assert len(images("FROM a AS b\n" * 50_000)) == 50_000
+    count("X1", bombs=3, refused=2, harmless=1)
 
 
 # ---- ignore files ----

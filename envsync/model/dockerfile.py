@@ -7,7 +7,7 @@ Source: https://docs.docker.com/reference/dockerfile/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from envsync.errors import InvalidInput, Position
@@ -16,9 +16,16 @@ from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.reference import parse_image_reference
 from envsync.model.spec import SCRATCH
 
-_DIRECTIVE = re.compile(r"#\s*([A-Za-z]+)\s*=\s*(\S*)\s*")
+# Where an instruction ends must be known exactly as BuildKit knows it: an image that is taken for a
+# part of another instruction's text would not be locked. Source:
+# https://github.com/moby/buildkit/tree/master/frontend/dockerfile/parser
+_DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*")
+_SYNTAX = re.compile(r"(?:#|//)\s*syntax\s*=\s*(.*)", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
-_HEREDOC = re.compile(r"<<-?([\"']?)([A-Za-z_][A-Za-z0-9_]*)\1")
+_SHELL_WORD = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s"'\\])+""")
+_HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]+)")
+_FILLED_MAX = 4096
+"""Characters that variables may add to a text; no name of an image is as long."""
 _VARIABLE = re.compile(
     r"\\(?P<escaped>.)"
     r"|\$(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
@@ -71,7 +78,7 @@ def uses(text: str, arguments: Mapping[str, str], path: str, faults: Faults) -> 
     *arguments* win over the defaults of ``ARG``. What is wrong goes to *faults*, at *path*.
     """
     found: list[Use] = []
-    stages: list[str] = []
+    stages: set[str] = set()
     known: dict[str, str] = {}
     for one in instructions(text):
         where = Position(file=path, line=one.line, column=1)
@@ -80,6 +87,7 @@ def uses(text: str, arguments: Mapping[str, str], path: str, faults: Faults) -> 
         elif one.keyword == "FROM":
             if (use := _from(one, known, stages, where, faults)) is not None:
                 found.append(use)
+            stages.add(_stage(one))
         elif one.keyword in {"COPY", "RUN"} and stages:
             for source in _SOURCE.findall(_flags(one.rest)):
                 if not source.isdigit() and source.lower() not in stages:
@@ -96,7 +104,7 @@ def needs_buildkit(text: str) -> bool:
     """Tell whether a Dockerfile has what the engine's older builder does not know."""
     return any(
         one.keyword in {"RUN", "COPY", "ADD"}
-        and (_HEREDOC.search(one.rest) or _NEWER.search(_flags(one.rest)))
+        and (_heredocs(one.rest) or _NEWER.search(_flags(one.rest)))
         for one in instructions(text)
     )
 
@@ -109,11 +117,11 @@ def pinned(text: str, found: tuple[Use, ...], digests: Mapping[str, str]) -> str
     """
     lines = text.split("\n")
     for number, line in enumerate(lines):
-        directive = _DIRECTIVE.fullmatch(line.rstrip("\r"))
-        if directive is None:
+        head = line.removeprefix("\ufeff").strip()
+        if head and not head.startswith(("#", "//")):
             break
-        if directive[1].lower() == "syntax":
-            lines[number] = f"# not used: {directive[2]}"
+        if directive := _SYNTAX.fullmatch(head):
+            lines[number] = f"# not used: {directive[1]}"
     for use in found:
         reference = parse_image_reference(use.image)
         exact = f"{reference.registry}/{reference.repository}@{digests[use.key]}"
@@ -134,7 +142,7 @@ def _instructions(text: str) -> Iterator[Instruction]:
     while number < len(lines):
         line = lines[number].rstrip("\r")
         number += 1
-        directive = _DIRECTIVE.fullmatch(line) if directives else None
+        directive = _DIRECTIVE.fullmatch(line.lstrip()) if directives else None
         if directive is not None:
             escape = directive[2] if directive[1].lower() == "escape" else escape
             continue
@@ -152,12 +160,25 @@ def _instructions(text: str) -> Iterator[Instruction]:
         keyword, _, rest = joined.partition(" ")
         keyword = keyword.upper()
         if keyword in {"RUN", "COPY", "ADD"}:
-            for _, end in _HEREDOC.findall(rest):
-                while number < len(lines) and lines[number].strip() != end:
+            for tabs, end in _heredocs(rest):
+                while number < len(lines) and not _ends(lines[number], tabs, end):
                     number += 1
                 number += 1
         last = min(number, len(lines))
         yield Instruction(line=first, last=last, keyword=keyword, rest=rest.strip())
+
+
+def _ends(line: str, tabs: str, end: str) -> bool:
+    return (line.rstrip("\r").lstrip("\t") if tabs else line.rstrip("\r")) == end
+
+
+def _heredocs(rest: str) -> list[tuple[str, str]]:
+    """Return what begins the lines of each heredoc that is left out, and the line that ends it."""
+    found = []
+    for word in _SHELL_WORD.findall(rest):
+        if match := _HEREDOC.fullmatch(word):
+            found.append(("\t" if match[1] else "", match[2].replace('"', "").replace("'", "")))
+    return found
 
 
 def _flags(rest: str) -> str:
@@ -179,16 +200,23 @@ def _define(rest: str, arguments: Mapping[str, str], known: dict[str, str]) -> N
             known[name] = _filled(value, known, [])
 
 
+def _stage(one: Instruction) -> str:
+    """Return the name that a FROM gives its stage, '' for none."""
+    rest = [word for word in _WORD.findall(one.rest) if not word.startswith("--")]
+    return rest[2].lower() if len(rest) == 3 and rest[1].upper() == "AS" else ""
+
+
 def _from(
-    one: Instruction, known: Mapping[str, str], stages: list[str], where: Position, faults: Faults
+    one: Instruction,
+    known: Mapping[str, str],
+    earlier: Collection[str],
+    where: Position,
+    faults: Faults,
 ) -> Use | None:
     words = _WORD.findall(one.rest)
     flags = [word for word in words if word.startswith("--")]
     rest = [word for word in words if not word.startswith("--")]
-    earlier = tuple(stages)
-    named = len(rest) == 3 and rest[1].upper() == "AS"
-    stages.append(rest[2].lower() if named else "")
-    if not rest or (len(rest) > 1 and not named):
+    if not rest or (len(rest) > 1 and not _stage(one)):
         faults.add(where, "This FROM cannot be read", "Write 'FROM image' or 'FROM image AS name'.")
         return None
     missing: list[str] = []
@@ -232,7 +260,19 @@ def _check(image: str, where: Position, faults: Faults) -> None:
 
 
 def _filled(text: str, known: Mapping[str, str], missing: list[str]) -> str:
+    """Return *text* with the values of variables; what is too long for an image is cut off.
+
+    Else each ARG that names the one before twice would double it.
+    """
+    room = _FILLED_MAX
+
     def value(match: re.Match[str]) -> str:
+        nonlocal room
+        found = chosen(match)[:room]
+        room -= len(found)
+        return found
+
+    def chosen(match: re.Match[str]) -> str:
         if match["escaped"]:
             return match["escaped"]
         name = match["plain"] or match["name"]

@@ -154,6 +154,12 @@ def _build_arguments(node: Node | None, faults: Faults) -> dict[str, str]:
     for name, value in as_text_map(node, "'build_arguments'", faults).items():
         if not _VARIABLE.fullmatch(name):
             faults.add(value.where, f"{shown(name)} is not the name of an ARG")
+        elif name.startswith("BUILDKIT_"):
+            faults.add(
+                value.where,
+                f"{shown(name)} is for the builder, not for the Dockerfile",
+                "It could make the builder run a program that is not locked; remove it.",
+            )
         elif value.is_null:
             faults.add(
                 value.where,
