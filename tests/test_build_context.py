@@ -16,6 +16,7 @@ from envsync.oci.descriptor import Descriptor
 from tests.parts.baseimage import BaseImage, hollow_base
 from tests.parts.engine import Engine
 from tests.parts.registry import Registry
+from tests.reliability.counts import count
 from tests.team import Team
 
 CONTEXT = "environments/app/docker"
@@ -540,6 +541,7 @@ def test_a_context_file_that_git_does_not_hold_itself_is_named(folder_team: Team
     assert f"{CONTEXT}/inner/through: A link out of the context" in text
     assert f"{CONTEXT}/module: A submodule" in text
     assert f"{CONTEXT}/fine" not in text
+    count("X4", payloads=5, refused=5)
     ignored = "model.bin\nout\nabsolute\ninner/through\nmodule\n"
     write(folder_team, "FROM scratch\nCOPY . /\n", {".dockerignore": ignored})
     folder_team.repository.git("add", f"{CONTEXT}/.dockerignore")

@@ -24,6 +24,7 @@ from envsync.operations.load import (
 )
 from envsync.ports.tree import Tree
 from tests.memory_tree import MemoryTree
+from tests.reliability.counts import count
 
 GOOD = "image: busybox\n"
 
@@ -360,6 +361,7 @@ def test_no_path_of_a_spec_leads_out_of_the_repository(
     inside = str(trapped)
     assert all(name == inside or name.startswith(f"{inside}/") for name in opened)
     assert not any("/.git" in name for name in opened)
+    count("X3", payloads=1, **{"refused" if repository.broken else "harmless": 1})
 
 
 # ---- real files ----

@@ -183,7 +183,8 @@ COMMANDS = (
     ("validate",), ("lock",), ("lock", "--check"), ("plan", "--format", "json"),
     ("plan", "--format", "markdown", "--base", "HEAD~1"), ("apply",), ("archive", "app"),
     ("update", "app", "--description", "x"), ("show", "app"), ("status",), ("list",),
-    ("export", "app", "--format", "azureml"), ("logs", "app"),
+    ("export", "app", "--as", "azureml"),
+    ("diff", "HEAD~1", "HEAD"), ("logs", "app"),
 )  # fmt: skip
 
 

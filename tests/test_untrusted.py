@@ -355,6 +355,7 @@ def test_the_action_runs_nothing_else(folder_team: Team, command: str) -> None:
     folder_team.ask("train", "tiny-00003")
     run_step(folder_team, command)
     assert not (folder_team.root / "hacked").exists()
+    count("X13", arguments=1, never_run=1)
 
 
 # pre-commit ---------------------------------------------------------------------------------------

@@ -141,6 +141,7 @@ def test_a_source_archive_is_refused_by_name_and_its_code_never_runs(
     with pytest.raises(Unsatisfiable, match=r"evil.* has no wheel for python 3\.11\.7"):
         resolve(index, "evil")
     assert not canary.exists()
+    count("X6", canaries=1, never_run=1)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +155,7 @@ def test_what_needs_code_to_run_is_refused_before_anything_is_asked(
     with pytest.raises(InvalidInput, match="cannot be locked") as raised:
         resolve(index, "leaf", line)
     assert line in raised.value.detail
+    count("X6", requirements=1, named=1)
 
 
 SMUGGLED = [
