@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 
@@ -98,7 +99,7 @@ class RattlerSolver:
                 specs,
                 gateway=gateway,
                 platforms=platforms,
-                locked_packages=await _preferred(gateway, sources, platforms, request.prefer),
+                locked_packages=await _preferred(gateway, sources, platforms, request),
                 virtual_packages=_virtual(request.virtual_packages),
                 exclude_newer=request.exclude_newer,
                 # CEP 42 lets a channel pull in others; a lock may only use the spec's own channels.
@@ -110,7 +111,7 @@ class RattlerSolver:
             raise unsatisfiable(request, str(error), available_hint(known)) from error
         except GatewayError as error:
             raise gateway_fault(str(error), [source.base_url for source in sources]) from error
-        return _solution(records, request)
+        return _solution(records, request, {_bare(source.base_url) for source in sources})
 
     def _urls(self, channel: str, platform: str) -> tuple[str, ...]:
         try:
@@ -176,13 +177,15 @@ async def _preferred(
     gateway: rattler.Gateway,
     sources: Sequence[rattler.Channel],
     platforms: Sequence[rattler.Subdir],
-    prefer: Sequence[LockedPackage],
+    request: CondaRequest,
 ) -> list[rattler.RepoDataRecord]:
     """Return the channel's records of the packages to keep.
 
     A package that the channel no longer has is not preferred: a withdrawn build should go away.
+    Nor is one that a channel before its own has too, whatever made it stand in the lock: rattler
+    does not apply strict priority to what it is to keep.
     """
-    packages = {package.sha256: package for package in prefer if package.manager == "conda"}
+    packages = {one.sha256: one for one in request.prefer if one.manager == "conda"}
     if not packages:
         return []
     specs = [
@@ -192,12 +195,33 @@ async def _preferred(
     found = await gateway.query(
         sources, platforms, specs, recursive=False, channel_relations="disabled"
     )
-    return [
+    kept = [
         record
         for records in found
         for record in records
         if record.sha256 is not None and record.sha256.hex() in packages
     ]
+    order = [_bare(source.base_url) for source in sources]
+
+    def place(record: rattler.RepoDataRecord) -> int:
+        channel = _bare(record.channel or "")
+        return order.index(channel) if channel in order else len(order)
+
+    named = {match_spec_name(text) for text in request.dependencies if spec_channel(text)}
+    later = {record.name.normalized for record in kept if place(record)} - named
+    first: dict[str, int] = {}
+    if later:
+        everywhere = await gateway.query(
+            sources, platforms, sorted(later), recursive=False, channel_relations="disabled"
+        )
+        for record in (record for records in everywhere for record in records):
+            name = record.name.normalized
+            first[name] = min(place(record), first.get(name, len(order)))
+    return [one for one in kept if first.get(one.name.normalized, place(one)) == place(one)]
+
+
+def _bare(channel: str) -> str:
+    return strip_credentials(channel).rstrip("/")
 
 
 async def _known_versions(
@@ -223,14 +247,19 @@ async def _known_versions(
     return found
 
 
-def _solution(records: Sequence[rattler.RepoDataRecord], request: CondaRequest) -> Solution:
+def _solution(
+    records: Sequence[rattler.RepoDataRecord], request: CondaRequest, sources: set[str]
+) -> Solution:
     kept = {package.sha256: package for package in request.prefer}
     packages = []
     sizes, licenses, released = {}, {}, {}
     for record in records:
         package = _locked(record, request.platform)
-        # What was locked stays as it was written, whatever mirror the record came from.
-        package = kept.get(package.sha256, package)
+        # What two channels have stays with the one that it was locked from. Nothing else of what
+        # a lock says is taken over: somebody may have changed it by hand.
+        before = kept.get(package.sha256, package)
+        if before == replace(package, url=before.url) and before.channel in sources:
+            package = before
         packages.append(package)
         if record.size is not None:
             sizes[package.file_name] = record.size
