@@ -35,6 +35,11 @@ ROWS = {
     "X5": "conda packages and wheels made to do harm",
     "X6": "code that would run while locking",
     "X13": "arguments that would be options, commands or variables",
+    "X8": "credentials in nine places, and where they must not be",
+    "X9": "credentials for another host, and addresses that are never asked",
+    "X10": "packages of strangers under names of ours",
+    "X11": "locks that were changed by hand in a pull request",
+    "X14": "another base image in the place of the one that is locked",
     "chaos": "killed in a loop, two others at work, a fifth of all answers 500",
 }
 """What each row is about, as docs/trust.md says."""

@@ -36,12 +36,13 @@ def resolve_base(
     open_registry: OpenRegistry,
     find_glibc: FindGlibc | None,
     digest: str = "",
+    known: Mapping[str, BasePlatform] | None = None,
 ) -> Base:
     """Resolve the base *image* for those of *platforms* that images exist for.
 
-    *digest* asks for what the tag meant earlier instead of now. Without *find_glibc* no layer is
-    read. Raises InvalidInput when there is no such image or it lacks a platform, NotAllowed or
-    Unavailable when the registry does not say.
+    *digest* asks for what the tag meant earlier instead of now; it must have the platforms that are
+    *known* of it. Without *find_glibc* no layer is read. Raises InvalidInput when there is no such
+    image or it lacks a platform, NotAllowed or Unavailable when the registry does not say.
     """
     if image == SCRATCH:
         return Base()
@@ -52,6 +53,15 @@ def resolve_base(
     top = _manifest(registry, reference, reference.reference)
     children = _children(top)
     found = {}
+    listed = {top.digest} if children is None else {child.digest for child in children}
+    for platform, base in (known or {}).items():
+        if base.digest not in listed:
+            raise InvalidInput(
+                "The lock's base image is not that of its platforms",
+                detail=f"{image}: {top.digest} does not have {base.digest} for {platform}",
+                hint="Somebody changed the lock by hand. Lock the base anew:\n"
+                "    envsync lock --upgrade",
+            )
     for platform in platforms:
         if platform not in _PLATFORMS:
             continue

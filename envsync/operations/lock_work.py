@@ -260,6 +260,7 @@ def _resolve_base(work: LockWork, tools: LockTools, choices: LockChoices) -> Non
             open_registry=tools.open_registry,
             find_glibc=tools.find_glibc if searched else None,
             digest=work.base.digest,
+            known=work.base.platforms,
         )
         platforms = {**work.base.platforms, **found_base.platforms}
         work.base = Base(digest=found_base.digest, platforms=platforms, source=source)
