@@ -6,8 +6,10 @@ import asyncio
 import atexit
 import os
 import re
+import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from string import Template
@@ -63,8 +65,13 @@ class RattlerSolver:
         return asyncio.run(self._solve_all(requests))
 
     async def _solve_all(self, requests: Sequence[CondaRequest]) -> list[Solution | Exception]:
-        self._cache.mkdir(parents=True, exist_ok=True)
-        gateway = rattler.Gateway(cache_dir=self._cache, client=open_client())
+        with self._folder(requests) as folder:
+            return await self._solve_in(folder, requests)
+
+    async def _solve_in(
+        self, folder: Path, requests: Sequence[CondaRequest]
+    ) -> list[Solution | Exception]:
+        gateway = rattler.Gateway(cache_dir=folder, client=open_client())
         # Each solve holds its candidates in memory; more at once than cores gains nothing.
         turn = asyncio.Semaphore(_AT_ONCE)
 
@@ -112,6 +119,27 @@ class RattlerSolver:
         except GatewayError as error:
             raise gateway_fault(str(error), [source.base_url for source in sources]) from error
         return _solution(records, request, {_bare(source.base_url) for source in sources})
+
+    @contextmanager
+    def _folder(self, requests: Sequence[CondaRequest]) -> Iterator[Path]:
+        """Give the folder for repodata: one that goes away for channels with a login in their URL.
+
+        rattler writes a channel's URL beside its repodata, as it was given it.
+        """
+        if any(map(self._has_login, requests)):
+            with tempfile.TemporaryDirectory(prefix="envsync-repodata-") as private:
+                yield Path(private)
+            return
+        self._cache.mkdir(parents=True, exist_ok=True)
+        yield self._cache
+
+    def _has_login(self, request: CondaRequest) -> bool:
+        channels = sources_of(request.channels, request.dependencies)
+        try:
+            urls = [url for one in channels for url in self._urls(one, request.platform)]
+        except InvalidInput:
+            return False  # it is told in its place, and nothing is asked of it
+        return any(strip_credentials(url) != url for url in urls)
 
     def _urls(self, channel: str, platform: str) -> tuple[str, ...]:
         try:
