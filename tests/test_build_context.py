@@ -463,6 +463,7 @@ def test_a_secret_reaches_the_step_that_asks_and_nothing_else(
     assert CANARY not in said
     more = [keepers.registry.data] if keepers.registry else []
     assert places_with_canary(keepers, *more) == []
+    count("X8", places=1, **{"canaries found": 0})
     again = keepers.envsync("apply")
     assert (again.code, again.out) == (0, "Nothing to do: 1 in sync.\n")
 

@@ -153,6 +153,7 @@ def test_a_login_opens_a_private_base_and_is_found_nowhere_afterwards(
     for line in objects.splitlines():
         text = private.repository.git("cat-file", "-p", line.split()[0])
         assert LOGIN[1] not in text
+    count("X8", places=1, **{"texts and files searched": seen, "canaries found": 0})
 
 
 def _search(folder: Path) -> int:
@@ -178,3 +179,4 @@ def test_a_wrong_login_is_not_repeated_in_the_error(private: Team, busybox_base:
     assert done.code == 7
     assert "canary" not in done.out + done.err
     json.loads(done.out)
+    count("X8", faults=1, **{"canaries found": 0})

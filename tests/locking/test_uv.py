@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import tarfile
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from envsync.ports.solver import PipRequest, Solution
 from tests.locking.index import Index
 from tests.parts.cache import ENVIRONMENT
 from tests.parts.serving import serve_folders
+from tests.registry.proxy import DROP, Reply, proxied
 from tests.reliability.counts import count
 
 SECRET = "canary-password-77aa"
@@ -260,6 +262,62 @@ def test_an_index_that_refuses_or_does_not_answer_is_no_decision(tmp_path: Path)
     assert isinstance(failing, Unavailable)
     assert isinstance(gone, Unavailable)
     assert SECRET not in str(refused)
+    count("X8", faults=1, **{"canaries found": 0})
+
+
+def page(text: str, kind: str = "text/html", status: int = 200, **headers: str) -> Reply:
+    return Reply(
+        status=status, body=text.encode(),
+        headers={"content-type": kind, **{k.replace("_", "-"): v for k, v in headers.items()}},
+    )  # fmt: skip
+
+
+INDEX_FAULTS = {
+    "400": page(SECRET, status=400),
+    "401": page("", status=401, www_authenticate='Basic realm="x"'),
+    "403": page(SECRET, status=403),
+    "404": page("", status=404),
+    "500": page(SECRET, status=500),
+    "a page": page("<html>Please log in</html>"),
+    "other JSON": page("{", "application/vnd.pypi.simple.v1+json"),
+    "cut": replace(page("<a href='leaf-1.0-py3-none-any.whl'>leaf</a>" * 9), cut=20),
+    "a circle": page("", status=307, location="/simple/leaf/"),
+    "a redirect": page("", status=307, location="http://127.0.0.1:1/simple/leaf/?sig=" + SECRET),
+    "no HTTP": Reply(status=200, raw=b"\x00\xff\r\n\r\n"),
+    "nothing": Reply(status=DROP),
+}
+
+
+@pytest.mark.parametrize("fault", INDEX_FAULTS)
+@pytest.mark.parametrize("variable", ["UV_DEFAULT_INDEX", "PIP_INDEX_URL", "UV_INDEX"])
+def test_a_login_of_an_index_is_in_no_error_and_no_cache(
+    tmp_path: Path, fault: str, variable: str
+) -> None:
+    """Whatever the index does, and in whatever variable its URL stands."""
+    cache = tmp_path / "uv"
+    with proxied("127.0.0.1:1") as proxy:
+        proxy.rule(lambda asked, ask: INDEX_FAULTS[fault])
+        url = f"http://me:{SECRET}@{proxy.host}/simple"
+        environ = {k: v for k, v in ENVIRONMENT.items() if not k.startswith(("UV_", "PIP_"))}
+        environ |= {"PIP_CONFIG_FILE": "/dev/null", "UV_HTTP_TIMEOUT": "5", "UV_HTTP_RETRIES": "0",
+                    "UV_CACHE_DIR": str(cache), "UV_DEFAULT_INDEX": "http://127.0.0.1:1/simple",
+                    variable: url}  # fmt: skip
+        if variable == "PIP_INDEX_URL":
+            del environ["UV_DEFAULT_INDEX"]
+        request = PipRequest(
+            platform="linux-64", requirements=("leaf",), python_version="3.11.7", glibc="2.36",
+            provided={},
+        )  # fmt: skip
+        with pytest.raises(EnvsyncError) as raised:
+            UvResolver(environ=environ).resolve(request)
+        assert proxy.asked
+    pair = base64.b64encode(f"me:{SECRET}".encode())
+    assert SECRET not in str(raised.value) + repr(vars(raised.value))
+    for path in cache.rglob("*"):
+        data = path.read_bytes() if path.is_file() else b""
+        assert SECRET.encode() not in data, path
+        assert pair not in data, path
+    count("X8", faults=1, **{"canaries found": 0})
 
 
 def test_pips_settings_reach_uv_and_uvs_own_win(tmp_path: Path) -> None:
