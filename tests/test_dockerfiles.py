@@ -20,7 +20,7 @@ from envsync.model.config import Config
 from envsync.model.definition import BuildDefinition, ContextFile, Definition, definition_of
 from envsync.model.dockerfile import instructions, pinned, uses
 from envsync.model.document import Faults
-from envsync.model.ignore_files import docker_rules, git_rules
+from envsync.model.ignore_files import Ignored, docker_rules, git_rules
 from envsync.model.lock import ImageLock, Lock
 from envsync.model.request import request_hash
 from envsync.model.settings_reader import read_settings
@@ -73,6 +73,12 @@ def problems(text: str, **arguments: str) -> list[str]:
 )  # fmt: skip
 def test_the_images_that_a_dockerfile_names_are_found(text: str, expected: list[str]) -> None:
     assert images(text) == expected
+
+
+def test_what_stands_behind_the_last_brace_is_filled_too() -> None:
+    assert images("ARG A=x\nFROM host/${A}/$A:$A\n") == ["host/x/x:x"]
+    # Each of these begins a variable and none ends: that takes a moment, not minutes.
+    uses("FROM " + "${x:-" * 100_000, {}, "Dockerfile", Faults())
 
 
 def test_arguments_win_over_defaults() -> None:
@@ -218,6 +224,23 @@ def test_dockerignore_means_what_dockers_own_library_makes_of_it(
 def test_dockerignore_has_the_patterns_of_go(rules: str, out: set[str]) -> None:
     ignored = docker_rules(rules, ".dockerignore", Faults())
     assert {path for path in PATHS if ignored(path)} == out
+
+
+@pytest.mark.parametrize("rules", [git_rules, docker_rules])
+def test_a_rule_that_is_longer_than_any_path_is_told_with_its_line(
+    rules: Callable[[str, str, Faults], Ignored],
+) -> None:
+    faults = Faults()
+    ignored = rules("a\n" + "x*" * 3_000 + "\nb\n", "rules", faults)
+    assert [str(fault.where) for fault in faults] == ["rules:2:1"]
+    assert "has 6000 characters" in str(next(iter(faults)))
+    assert [ignored(path) for path in "abc"] == [True, True, False]
+
+
+def test_a_gitignore_with_a_range_that_goes_backwards_is_told() -> None:
+    faults = Faults()
+    git_rules("b[c-- d]\n", ".gitignore", faults)
+    assert "A rule cannot be read: bad character range" in str(next(iter(faults)))
 
 
 def test_a_dockerignore_that_cannot_be_read_is_told_with_its_line() -> None:

@@ -26,9 +26,9 @@ _SHELL_WORD = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s"'\\])+""")
 _HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]+)")
 _FILLED_MAX = 4096
 """Characters that variables may add to a text; no name of an image is as long."""
+_UNBRACED = re.compile(r"\\(?P<escaped>.)|\$(?P<plain>[A-Za-z_][A-Za-z0-9_]*)")
 _VARIABLE = re.compile(
-    r"\\(?P<escaped>.)"
-    r"|\$(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
+    rf"{_UNBRACED.pattern}"
     r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<how>:[-+])(?P<word>[^}]*))?\}"
 )
 _ARGUMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:=(\"[^\"]*\"|'[^']*'|\S*))?")
@@ -275,14 +275,17 @@ def _filled(text: str, known: Mapping[str, str], missing: list[str]) -> str:
     def chosen(match: re.Match[str]) -> str:
         if match["escaped"]:
             return match["escaped"]
-        name = match["plain"] or match["name"]
+        braced = match.groupdict(default="")
+        name = match["plain"] or braced["name"]
         found = known.get(name, "")
-        if match["how"] == ":-":
-            return found or match["word"]
-        if match["how"] == ":+":
-            return match["word"] if found else ""
+        if braced.get("how") == ":-":
+            return found or braced["word"]
+        if braced.get("how") == ":+":
+            return braced["word"] if found else ""
         if not found:
             missing.append(name)
         return found
 
-    return _VARIABLE.sub(value, text)
+    # Behind the last brace nothing ends: each beginning there would search all the rest for an end.
+    end = text.rfind("}") + 1
+    return _VARIABLE.sub(value, text[:end]) + _UNBRACED.sub(value, text[end:])

@@ -24,6 +24,8 @@ Ignored = Callable[[str], bool]
 """Whether a path, relative to the context, is left out."""
 
 
+_LONGEST = 4096
+"""Characters of a rule: no path has more."""
 _DIRS = None
 """A part of a pattern that stands for any number of folders, none too."""
 _Part = list[str] | None
@@ -44,7 +46,8 @@ _POSIX = {
 def git_rules(text: str, path: str, faults: Faults) -> Ignored:
     """Return the rules of a ``.gitignore`` or ``.amlignore``: the last one that fits decides."""
     rules: list[tuple[re.Pattern[str], bool, bool]] = []
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+    lines = _short(text.removeprefix("\ufeff").split("\n"), path, faults)
+    for number, line in enumerate(lines, start=1):
         pattern = _trimmed(line.removesuffix("\r"))
         if pattern.startswith("#"):
             continue
@@ -74,6 +77,15 @@ def git_rules(text: str, path: str, faults: Faults) -> Ignored:
         return any(decided(way, folder=True) for way in above) or decided(path, folder=False)
 
     return ignored
+
+
+def _short(lines: list[str], path: str, faults: Faults) -> list[str]:
+    """Return the lines of a file, one that is too long to be a rule being empty."""
+    for number, line in enumerate(lines, start=1):
+        if len(line) > _LONGEST:
+            where = Position(file=path, line=number, column=1)
+            faults.add(where, f"This rule has {len(line)} characters", "No path has so many.")
+    return [line if len(line) <= _LONGEST else "" for line in lines]
 
 
 def _trimmed(line: str) -> str:
@@ -122,7 +134,8 @@ def _git_class(inside: str) -> str:
 def docker_rules(text: str, path: str, faults: Faults) -> Ignored:
     """Return the rules of a ``.dockerignore``: the last one that fits a path decides."""
     rules: list[tuple[list[re.Pattern[str]], bool]] = []
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
+    lines = _short(text.removeprefix("\ufeff").splitlines(), path, faults)
+    for number, line in enumerate(lines, start=1):
         pattern = line.strip()
         if not pattern or line.startswith("#"):
             continue
