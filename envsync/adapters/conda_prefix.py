@@ -5,7 +5,6 @@ Nothing of the prefix is run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from envsync.errors import InvalidInput
 from envsync.model.channels import strip_credentials
+from envsync.model.json_text import read_json
 from envsync.model.lock import LockedPackage
 from envsync.model.names import PLATFORMS
 from envsync.model.prefix import PipInstalled, Prefix, asked_for
@@ -62,7 +62,7 @@ def read_prefix(prefix: Path) -> Prefix:
 
 def _record(file: Path) -> Mapping[str, Any]:
     try:
-        record = json.loads(file.read_bytes())
+        record = read_json(file.read_bytes())
         for key in ("name", "version", "build", "url"):
             if not isinstance(record[key], str):
                 raise TypeError(key)
@@ -122,7 +122,7 @@ def _origin(info: Path) -> str:
     if not text:
         return ""
     try:
-        direct = json.loads(text)
+        direct = read_json(text)
         url = str(direct.get("url", ""))
         if direct.get("dir_info", {}).get("editable"):
             return "a folder, editable"
@@ -135,7 +135,7 @@ def _origin(info: Path) -> str:
 
 def _variables(state: Path) -> dict[str, str]:
     try:
-        variables = json.loads(_text(state) or "{}").get("env_vars") or {}
+        variables = read_json(_text(state) or "{}").get("env_vars") or {}
         return {str(name): str(value) for name, value in variables.items()}
     except (ValueError, AttributeError):
         return {}

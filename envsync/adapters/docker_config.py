@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from envsync.errors import InvalidInput, NotAllowed
+from envsync.model.json_text import read_json
 from envsync.model.reference import DOCKER_HUB, request_host
 
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -112,7 +112,7 @@ class DockerConfig:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path.read_bytes())
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -175,7 +175,7 @@ def _ask(helper: str, server: str) -> Credentials | None:
             return None
         raise refuse(f"ended with code {done.returncode}")
     try:
-        document = json.loads(done.stdout)
+        document = read_json(done.stdout)
         username, secret = str(document["Username"]), str(document["Secret"])
     except (ValueError, KeyError, TypeError):
         raise refuse("printed something that is not a login") from None

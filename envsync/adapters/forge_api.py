@@ -13,6 +13,7 @@ from envsync.adapters.registry_auth import Redactor
 from envsync.adapters.retries import RETRIED_STATUS, Again, Clock, Patience, retry_after
 from envsync.adapters.wire import Answer, Wire, split_url
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.model.json_text import read_json
 
 _ANSWER_MAX = 32 << 20
 _PAGES_MAX = 100
@@ -104,8 +105,8 @@ class ForgeApi:
             if not 200 <= answer.status < 300:
                 raise self._refusal(answer, said, doing)
             try:
-                return json.loads(said), answer.headers.get("link", "")
-            except (ValueError, RecursionError):
+                return read_json(said), answer.headers.get("link", "")
+            except ValueError:
                 raise Again(f"{self._origin.netloc} answered with no JSON to {doing}") from None
 
     def _refusal(self, answer: Answer, said: bytes, doing: str) -> Exception:
@@ -157,7 +158,7 @@ class ForgeApi:
 
 def _message(said: bytes) -> str:
     try:
-        document = json.loads(said[:65536])
+        document = read_json(said[:65536])
         return str(document.get("message") or document.get("error") or "")
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError):
         return ""

@@ -5,7 +5,6 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -27,6 +26,7 @@ from envsync.adapters.retries import Again
 from envsync.adapters.streams import verified
 from envsync.adapters.wire import Answer
 from envsync.errors import NotAllowed, Unavailable
+from envsync.model.json_text import read_json
 from envsync.model.reading import ABSENT, Present, Reading, Unknown
 from envsync.oci.descriptor import Descriptor, RawManifest, digest_of, is_digest
 
@@ -199,7 +199,7 @@ class HttpReader:
     def _page(self, answer: Answer, target: str, key: str) -> _Page:
         """Return what a page lists, and where the next one is."""
         try:
-            document = json.loads(answer.read(_PAGE_MAX))
+            document = read_json(answer.read(_PAGE_MAX))
             listed = {str(one) for one in document[key] or ()}
         except (ValueError, KeyError, TypeError):
             raise Again(f"{self.name} answered something else than {key}") from None

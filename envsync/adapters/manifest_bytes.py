@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from envsync.errors import InvalidInput
+from envsync.model.json_text import read_json
 from envsync.model.reference import is_repository, is_tag
 from envsync.oci.descriptor import INDEX, INDEXES, MANIFEST, MANIFESTS, RawManifest, is_digest
 
@@ -20,7 +19,7 @@ def manifest_type(body: bytes, default: str = "") -> str | None:
 
     Raises ValueError when the bytes are not JSON.
     """
-    document = json.loads(body)
+    document = read_json(body)
     if not isinstance(document, dict):
         return None
     stated = document.get("mediaType")

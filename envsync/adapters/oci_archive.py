@@ -7,7 +7,6 @@ Source: https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 from __future__ import annotations
 
 import io
-import json
 import os
 import tarfile
 import tempfile
@@ -20,6 +19,7 @@ from envsync.adapters.oci_layout_files import REF_NAME
 from envsync.adapters.streams import CHUNK, outgoing, verified
 from envsync.errors import EnvsyncError, InvalidInput, Unavailable
 from envsync.model.canonical import Json, canonical_json
+from envsync.model.json_text import read_json
 from envsync.model.reading import ABSENT, Present, Reading, Unknown
 from envsync.oci.descriptor import INDEX, Descriptor, RawManifest, digest_of, is_digest
 from envsync.ports.builder import WholeImage
@@ -108,7 +108,7 @@ class OpenArchive:
         if body is None:
             raise _no_archive(self._path, "It has no index.json.")
         try:
-            document = json.loads(body)
+            document = read_json(body)
             return tuple(Descriptor.parse(entry) for entry in document["manifests"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _no_archive(self._path, f"Its index.json is {error!r}.") from error

@@ -223,7 +223,8 @@ class LayoutRegistry:
         try:
             document = read_index(folder) or {}
             list(tagged(document))
-        except Damaged as damaged:
+            canonical_json(document)
+        except (Damaged, TypeError) as damaged:
             raise Unavailable(
                 f"{folder} is damaged",
                 detail=f"{damaged}; nothing was written.",

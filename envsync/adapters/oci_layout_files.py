@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from envsync.adapters.manifest_bytes import MANIFEST_MAX, manifest_type, require_digest
 from envsync.adapters.streams import read_chunks, verified
 from envsync.errors import Unavailable
+from envsync.model.json_text import read_json
 from envsync.oci.descriptor import INDEX, Descriptor, RawManifest, digest_of, is_digest
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -45,7 +45,7 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        document = json.loads(body)
+        document = read_json(body)
     except ValueError as error:
         raise Damaged(f"{folder / 'index.json'} is not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("manifests"), list):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from envsync.errors import InvalidInput
 from envsync.model.definition import PackageIdentity
+from envsync.model.json_text import read_json
 from envsync.model.lock import LockedPackage
 from envsync.oci.entry import CONSTANT_TIME, MAX_TIME, ROOT, parents, path_fault, sort_key
 from envsync.oci.installed import is_record, record_path
@@ -168,20 +168,12 @@ def unusable(package: LockedPackage, faults: Sequence[str]) -> InvalidInput:
 
 
 def _json(raw: bytes | None) -> dict[str, Any]:
-    """Return a JSON object; its fractions are text, for nothing that is read here has any."""
-    try:
-        document = json.loads(raw, parse_float=str, parse_constant=_refuse) if raw else {}
-    except RecursionError as error:
-        raise ValueError("its JSON is nested too deep") from error
+    document = read_json(raw) if raw else {}
     if not isinstance(document, dict):
         raise TypeError("a JSON object was expected")
     if raw and _HALF.search(raw):
         json.dumps(document, ensure_ascii=False).encode()  # half of a pair is not text
     return document
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _listed(files: Mapping[str, bytes]) -> list[Listed]:

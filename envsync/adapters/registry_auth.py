@@ -6,7 +6,6 @@ Sources: https://distribution.github.io/distribution/spec/auth/token/ and …/au
 from __future__ import annotations
 
 import base64
-import json
 import re
 import threading
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from envsync.adapters.docker_config import Credentials, CredentialSource
 from envsync.adapters.retries import RETRIED_STATUS, Again, Clock, retry_after
 from envsync.adapters.wire import Answer, Origin, Wire, split_url
 from envsync.errors import NotAllowed, Unavailable
+from envsync.model.json_text import read_json
 
 Scopes = frozenset[str]
 """What a request needs, such as ``repository:team/train:pull``."""
@@ -224,10 +224,10 @@ class Authenticator:
                 detail=f"Its token service {host} answered {answer.status}.",
             )
         try:
-            document = json.loads(answer.read(_TOKEN_ANSWER_MAX))
+            document = read_json(answer.read(_TOKEN_ANSWER_MAX))
             value = document.get("token") or document["access_token"]
             life = float(document.get("expires_in") or _DEFAULT_LIFE)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise Again(f"the token service {host} answered something else than a token") from None
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
             raise Again(f"the token service {host} answered something else than a token")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from envsync.adapters.registry_auth import Authenticator, Redactor, Scopes
 from envsync.adapters.retries import RETRIED_STATUS, TRIES, Again, Clock, Patience, retry_after
 from envsync.adapters.wire import Answer, Origin, Wire, split_url
 from envsync.errors import EnvsyncError, NotAllowed, Unavailable
+from envsync.model.json_text import read_json
 
 Headers = Sequence[tuple[str, str]]
 Body = bytes | Iterable[bytes] | None
@@ -145,7 +145,7 @@ class RegistryHost:
         """Read the errors of an answer's body; empty when it has none."""
         # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
         try:
-            errors = json.loads(answer.read(_ERROR_BODY_MAX))["errors"]
+            errors = read_json(answer.read(_ERROR_BODY_MAX))["errors"]
             pairs = [(str(e.get("code", "")), str(e.get("message", ""))) for e in errors]
         except (Again, ValueError, KeyError, TypeError, AttributeError):
             return Complaint()

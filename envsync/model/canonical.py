@@ -13,10 +13,20 @@ Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 
 
 def canonical_json(value: Json) -> bytes:
-    """Return the one UTF-8 spelling of *value*; a float anywhere is a TypeError."""
-    return json.dumps(
-        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    """Return the one UTF-8 spelling of *value*.
+
+    Raises TypeError for a float anywhere, and for what is nested too deeply to be written.
+    """
+    try:
+        return json.dumps(
+            _plain(value),
+            sort_keys=True,
+            separators=(",", ":"),
+            ensure_ascii=False,
+            allow_nan=False,
+        ).encode()
+    except RecursionError:
+        raise TypeError("it is nested too deeply") from None
 
 
 def sha256_hex(data: bytes) -> str:

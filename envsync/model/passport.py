@@ -6,9 +6,8 @@ knows what it got. What it says is checked against the image: the digest must be
 
 from __future__ import annotations
 
-import json
-
 from envsync.model.canonical import Json, canonical_json
+from envsync.model.json_text import read_json
 from envsync.model.record import Record, parse_record
 
 RECORD = "io.envsync.record"
@@ -31,7 +30,7 @@ def passport(record: Record, name: str) -> dict[str, str]:
 def read_passport(text: str) -> Record:
     """Read the annotation back; ValueError says what is wrong with it."""
     try:
-        document = json.loads(text)
+        document = read_json(text)
         return parse_record(
             str(document["tag"]),
             str(document["message"]),

@@ -6,11 +6,11 @@ a clock or a run, so that two racers who made the same version make the same tag
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 
 from envsync.model.canonical import Json, canonical_json
+from envsync.model.json_text import read_json
 from envsync.model.names import is_name, is_version
 
 TAG_PREFIX = "env/"
@@ -74,7 +74,7 @@ def parse_record(tag: str, message: str, *, commit: str, created: int) -> Record
     if not lines:
         raise ValueError(f"{tag} has no record in its message")
     try:
-        document = json.loads(lines[0])
+        document = read_json(lines[0])
         record = Record(
             name=str(document["name"]),
             version=str(document["version"]),

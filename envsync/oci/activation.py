@@ -8,10 +8,10 @@ Source: https://docs.conda.io/projects/conda/en/stable/dev-guide/deep-dives/acti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from envsync.errors import InvalidInput
+from envsync.model.json_text import read_json
 from envsync.oci.entry import PREFIX, ROOT
 
 ENTRY_POINT = f"{PREFIX}/.envsync/entrypoint"
@@ -61,7 +61,7 @@ def package_variables(files: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(files):
         try:
-            document = json.loads(files[path])
+            document = read_json(files[path])
             variables = {str(name): str(value) for name, value in document.items()}
         except (ValueError, AttributeError) as error:
             raise InvalidInput(

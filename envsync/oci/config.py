@@ -5,7 +5,6 @@ Source: https://github.com/opencontainers/image-spec/blob/main/config.md
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from envsync.errors import InvalidInput
 from envsync.model.canonical import Json, canonical_json
 from envsync.model.definition import FORMAT
+from envsync.model.json_text import read_json
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.spec import InferenceConfig
 from envsync.oci.activation import ENTRY_POINT, SETUP, SETUP_LABEL
@@ -70,7 +70,7 @@ def parse_base_config(body: bytes, platform: str, layers: int) -> BaseConfig:
     """Read a base image's config; InvalidInput when it does not fit *platform* or its *layers*."""
     wanted = IMAGE_PLATFORMS[platform]
     try:
-        document = json.loads(body)
+        document = read_json(body)
         found = (document["os"], document["architecture"])
         diff_ids = tuple(map(str, document["rootfs"]["diff_ids"]))
         history = tuple(dict(entry) for entry in document.get("history") or ())

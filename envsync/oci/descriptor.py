@@ -6,13 +6,13 @@ Source: https://github.com/opencontainers/image-spec/blob/main/descriptor.md
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from envsync.model.canonical import Json
+from envsync.model.json_text import read_json
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -70,7 +70,7 @@ class Descriptor:
             descriptor = cls(
                 media_type=str(document.get("mediaType", "")),
                 digest=str(document["digest"]),
-                size=int(document["size"]),
+                size=document["size"],
                 annotations={str(k): str(v) for k, v in document.get("annotations", {}).items()},
                 platform={
                     str(k): str(v)
@@ -80,8 +80,10 @@ class Descriptor:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a descriptor: {error!r}") from error
-        if not is_digest(descriptor.digest) or descriptor.size < 0:
+        if not is_digest(descriptor.digest):
             raise ValueError(f"not a descriptor: digest {descriptor.digest!r}")
+        if type(descriptor.size) is not int or not 0 <= descriptor.size < 1 << 63:
+            raise ValueError(f"not a descriptor: size {str(descriptor.size)[:30]}")
         return descriptor
 
 
@@ -104,7 +106,7 @@ class RawManifest:
 
     def document(self) -> dict[str, Any]:
         """Return the parsed JSON; ValueError when it is not a JSON object."""
-        document = json.loads(self.body)
+        document = read_json(self.body)
         if not isinstance(document, dict):
             raise ValueError("a manifest must be a JSON object")
         return document

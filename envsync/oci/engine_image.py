@@ -5,12 +5,12 @@ Source: https://github.com/moby/docker-image-spec/blob/main/spec.md
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from envsync.errors import InvalidInput
 from envsync.model.canonical import Json, canonical_json
+from envsync.model.json_text import read_json
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.oci.config import EPOCH
 from envsync.oci.descriptor import is_digest
@@ -34,7 +34,7 @@ class SavedImage:
 def parse_archive_manifest(body: bytes) -> SavedImage:
     """Read ``manifest.json`` of an archive; InvalidInput when it has not exactly one image."""
     try:
-        (image,) = json.loads(body)
+        (image,) = read_json(body)
         return SavedImage(
             config=str(image["Config"]), layers=tuple(map(str, image["Layers"] or ()))
         )
@@ -51,7 +51,7 @@ def engine_config(
     give the same image.
     """
     try:
-        document = json.loads(body)
+        document = read_json(body)
         found = (document["os"], document["architecture"])
         diff_ids = tuple(map(str, document["rootfs"]["diff_ids"] or ()))
         settings = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import posixpath
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from envsync.model.definition import PackageIdentity
+from envsync.model.json_text import read_json
 from envsync.oci.activation import VARIABLES
 from envsync.oci.entry import ROOT, path_fault, sort_key
 from envsync.oci.installed import record_path
@@ -151,7 +151,7 @@ def _of_record(
     variables: Mapping[str, str],
 ) -> Inventory:
     own = f"{ROOT}/{record_path(package)}"
-    record = json.loads(files[own])
+    record = read_json(files[own])
     entries = record["paths_data"]["paths"]
     placed = [e["_path"] for e in entries if e.get("path_type") != "directory"]
     folders = [e["_path"] for e in entries if e.get("path_type") == "directory"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from envsync.errors import InvalidInput
 from envsync.model.canonical import Json, canonical_json, hash_json
 from envsync.model.definition import FORMAT, PackageIdentity
+from envsync.model.json_text import read_json
 from envsync.oci.codec import GZIP, Codec
 from envsync.oci.descriptor import Descriptor, is_digest
 from envsync.oci.entry import PREFIX, parents, sort_key
@@ -177,7 +177,7 @@ class WrittenLayer:
         """Read a layer from a manifest; None when it is none of ours in this format and codec."""
         notes = descriptor.annotations
         try:
-            members = tuple(Member.parse(member) for member in json.loads(notes[MEMBERS]))
+            members = tuple(Member.parse(member) for member in read_json(notes[MEMBERS]))
             diff_id = notes[DIFF_ID]
         except (KeyError, TypeError, ValueError, AttributeError):
             return None

@@ -5,11 +5,11 @@ Source: https://github.com/opencontainers/image-spec/blob/main/config.md
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from envsync.errors import InvalidInput
+from envsync.model.json_text import read_json
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.oci.descriptor import is_digest
 
@@ -38,7 +38,7 @@ class RunConfig:
 def parse_run_config(body: bytes, where: str) -> RunConfig:
     """Read an image's config; InvalidInput when it is none. *where* is for messages."""
     try:
-        document = json.loads(body)
+        document = read_json(body)
         system = (str(document["os"]), str(document["architecture"]))
         diff_ids = tuple(map(str, document["rootfs"]["diff_ids"]))
         settings = dict(document.get("config") or {})

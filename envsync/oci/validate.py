@@ -6,11 +6,11 @@ Tests and users call it; it reads everything, so it takes about as long as a pul
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from envsync.model.canonical import canonical_json
+from envsync.model.json_text import read_json
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.oci.codec import CODECS
 from envsync.oci.descriptor import CONFIG, INDEX, MANIFEST, Descriptor, RawManifest
@@ -66,7 +66,7 @@ def _index(
 
 def _config(manifest: RawManifest, read: Open) -> Mapping[str, Any]:
     descriptor = Descriptor.parse(manifest.document()["config"])
-    document = json.loads(b"".join(read(descriptor)))
+    document = read_json(b"".join(read(descriptor)))
     return document if isinstance(document, dict) else {}
 
 

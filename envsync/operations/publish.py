@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from envsync.errors import Conflict, NotAllowed, Unavailable
+from envsync.errors import Conflict, InvalidInput, NotAllowed, Unavailable
 from envsync.failpoints import reach
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
@@ -205,21 +205,36 @@ def published(
 
 
 def whole_image(registry: RegistryReader, repository: str, reference: str) -> WholeImage:
-    """Return the image that stands at *reference*, with everything it names."""
+    """Return the image that stands at *reference*, with everything it names.
+
+    Raises InvalidInput when it, or a manifest that it lists, is none.
+    """
     where = f"{registry.name}/{repository}"
     top = need(registry.manifest(repository, reference), f"{where}:{reference}")
     children: list[RawManifest] = []
     if top.media_type in INDEXES:
-        for child in top.document()["manifests"]:
-            digest = Descriptor.parse(child).digest
-            children.append(need(registry.manifest(repository, digest), f"{where}@{digest}"))
-    blobs: dict[str, Blob] = {}
-    for manifest in children or [top]:
-        document = manifest.document()
-        for item in [document["config"], *document["layers"]]:
-            descriptor = Descriptor.parse(item)
-            blobs[descriptor.digest] = _blob_of(registry, repository, descriptor)
+        for child in _named(top, where, "manifests"):
+            found = need(registry.manifest(repository, child.digest), f"{where}@{child.digest}")
+            children.append(found)
+    blobs = {
+        descriptor.digest: _blob_of(registry, repository, descriptor)
+        for manifest in (children if top.media_type in INDEXES else [top])
+        for descriptor in _named(manifest, where, "config", "layers")
+    }
     return WholeImage(top=top, children=tuple(children), blobs=tuple(blobs.values()))
+
+
+def _named(manifest: RawManifest, where: str, *keys: str) -> list[Descriptor]:
+    """Return what a manifest, which others may have written, names below *keys*."""
+    try:
+        document = manifest.document()
+        parts = [document[key] for key in keys]
+        listed = [item for part in parts for item in (part if isinstance(part, list) else [part])]
+        return [Descriptor.parse(item) for item in listed]
+    except (KeyError, ValueError) as error:
+        raise InvalidInput(
+            "the image cannot be read", detail=f"{where}@{manifest.digest}: {error!r}"
+        ) from error
 
 
 def _blob_of(registry: RegistryReader, repository: str, descriptor: Descriptor) -> Blob:

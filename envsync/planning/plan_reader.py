@@ -14,6 +14,7 @@ from typing import Any
 
 from envsync.errors import InvalidInput
 from envsync.model.json_schema import schema_faults
+from envsync.model.json_text import read_json
 from envsync.model.names import is_name
 from envsync.model.package_changes import (
     PackageChange,
@@ -82,8 +83,8 @@ def _document(data: bytes, label: str) -> dict[str, Any]:
     if len(data) > SIZE_LIMIT:
         raise _wrong(label, f"It has more than {SIZE_LIMIT} bytes.")
     try:
-        document = json.loads(data, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        document = read_json(data)
+    except ValueError as error:
         raise _wrong(label, f"It is not JSON: {str(error)[:200]}") from None
     if not isinstance(document, dict):
         raise _wrong(label, "It is not a JSON object.")
@@ -92,10 +93,6 @@ def _document(data: bytes, label: str) -> dict[str, Any]:
     except UnicodeEncodeError:
         raise _wrong(label, "It has half a character: \\ud800 to \\udfff.") from None
     return document
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 def _wrong(label: str, detail: str) -> InvalidInput:

@@ -158,6 +158,19 @@ def test_a_damaged_index_is_unknown_and_is_not_overwritten(
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize("odd", ['{"manifests": [], "x": 1.5}', '{"manifests": [], "x": 1e999}'])
+def test_an_index_that_cannot_be_written_again_is_not_overwritten(
+    registry: LayoutRegistry, root: Path, odd: str
+) -> None:
+    made = image("odd")
+    made.put(registry, REPOSITORY, "1")
+    path = root / REPOSITORY / "index.json"
+    damage(path, odd.encode())
+    with pytest.raises(Unavailable, match="damaged"):
+        registry.put_manifest(REPOSITORY, "2", made.manifest)
+    assert path.read_text() == odd
+
+
 def test_a_damaged_blob_is_not_read_and_is_healed_by_putting_it(
     registry: LayoutRegistry, root: Path
 ) -> None:

@@ -17,6 +17,7 @@ from envsync.cli.progress import progress
 from envsync.cli.session import Session
 from envsync.errors import InvalidInput, Misuse, StalePlan
 from envsync.model.config import Config
+from envsync.model.json_text import read_json
 from envsync.operations.apply import Approve, apply
 from envsync.operations.approval import only
 from envsync.operations.build_job import BuildJob
@@ -159,7 +160,7 @@ def _saved(path: Path) -> Approve:
 
 def _read(path: Path) -> Mapping[str, _Reviewed]:
     try:
-        document: Any = json.loads(path.read_bytes())
+        document: Any = read_json(path.read_bytes())
         if str(document["format_version"]).split(".")[0] != "1":
             raise ValueError(f"format {document['format_version']}, this envsync reads 1.x")
         return {
