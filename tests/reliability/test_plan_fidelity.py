@@ -121,7 +121,7 @@ def lies(walk: Walk, plan: Mapping[str, Any], tags: Tags) -> bool:
         if action["verb"] in {"adopt", "copy"}:
             source = action["target"] if action["verb"] == "copy" else plan["name"]
             digest = tags[source][f"def-{definition}"]
-            return bool(walk.definition_of(source, digest) != definition)
+            return walk.definition_of(source, digest) != str(definition)
     return False
 
 
