@@ -17,9 +17,9 @@ class Golden:
 
     regenerate: bool
 
-    def check(self, name: str, found: str) -> None:
-        """Compare *found* with the file *name*."""
-        path = FOLDER / f"{name}.txt"
+    def check(self, name: str, found: str, kind: str = "txt") -> None:
+        """Compare *found* with the file *name*, of kind ``txt``, ``md`` or ``json``."""
+        path = FOLDER / f"{name}.{kind}"
         text = found.rstrip("\n") + "\n"
         if self.regenerate:
             path.parent.mkdir(parents=True, exist_ok=True)
