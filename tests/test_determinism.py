@@ -23,6 +23,7 @@ from tests.parts.cache import Unavailable
 from tests.parts.madeup import clobbers, linked, made, prefixed, text, with_scripts
 from tests.parts.package import Package, write_package
 from tests.parts.process import tool
+from tests.reliability.counts import count
 from tests.test_build import STUB
 from tests.test_fidelity import newest
 from tests.test_wheels import wheel
@@ -64,7 +65,7 @@ def digests(machine: Machine, packages: dict[str, list[LockedPackage]], folder: 
     """Build in a process of its own and return the digests of the image and its blobs."""
     with ExitStack() as stack:
         if machine.memory:
-            folder = Path(stack.enter_context(_other_file_system(folder)))
+            folder = Path(stack.enter_context(other_file_system(folder)))
         work = folder / machine.folder
         work.mkdir(parents=True)
         found = _moved(packages, machine, folder / "archives")
@@ -89,8 +90,15 @@ def digests(machine: Machine, packages: dict[str, list[LockedPackage]], folder: 
 
 
 def _run(machine: Machine, request: dict[str, object], work: Path) -> list[str]:
+    found = run_on(machine, SCRIPT, request, work)
+    assert isinstance(found, list)
+    return found
+
+
+def run_on(machine: Machine, script: str, request: dict[str, object], work: Path) -> object:
+    """Run a script as *machine* would, in *work*, and return the JSON of its last line."""
     root = str(Path(__file__).resolve().parents[1])
-    command = [sys.executable, *machine.options, "-c", SCRIPT]
+    command = [sys.executable, *machine.options, "-c", script]
     if machine.clock:
         command = [_faketime(), "-f", machine.clock, *command]
     if machine.user:
@@ -115,8 +123,7 @@ def _run(machine: Machine, request: dict[str, object], work: Path) -> list[str]:
         },
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert isinstance(found, list)
+    found: object = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -134,7 +141,7 @@ def _unshare() -> str:
     return try_it[0]
 
 
-def _other_file_system(folder: Path) -> TemporaryDirectory[str]:
+def other_file_system(folder: Path) -> TemporaryDirectory[str]:
     memory = Path("/dev/shm")
     here = next(above for above in folder.parents if above.exists())
     if not memory.is_dir() or memory.stat().st_dev == here.stat().st_dev:
@@ -208,6 +215,7 @@ def test_every_machine_builds_the_same_image(
     tmp_path: Path,
 ) -> None:
     assert digests(MACHINES[name], packages, tmp_path / "build") == expected
+    count("R10", builds=1)
 
 
 def test_where_packages_come_from_changes_nothing(
