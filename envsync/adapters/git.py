@@ -85,6 +85,8 @@ class GitRepository:
         """Resolve a revision; InvalidInput when there is no such commit."""
         if revision in self._commits:
             return self._commits[revision]
+        if revision == "--":  # what follows the options, to git, wherever it stands
+            raise InvalidInput(f"{revision!r} names no commit of this repository")
         ran = self._run(
             "log", "-1", "--no-show-signature", "--format=%H%x00%ct%x00%an%x00%s",
             "--end-of-options", revision, "--",

@@ -23,7 +23,7 @@ from envsync.model.lock import BasePlatform, ImageLock
 from envsync.model.lock_text import IMAGE_FORMAT, PLAIN_LICENSE, split_tables
 from envsync.model.reference import names_environment, parse_image_reference
 
-LOCK_LIMITS = Limits(size=64 * 1024 * 1024, depth=8, nodes=8_000_000)
+LOCK_LIMITS = Limits(size=64 * 1024 * 1024, depth=8, nodes=2_000_000)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

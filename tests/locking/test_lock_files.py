@@ -23,6 +23,7 @@ from envsync.model.lock_text import (
     split_tables,
 )
 from tests.reliability.counts import count
+from tests.test_strict_yaml import BOMBS
 
 HASHES = {"linux-64": "a" * 64, "osx-arm64": "b" * 64}
 
@@ -423,3 +424,14 @@ def test_a_large_honest_lock_is_read() -> None:
     text = head + "".join(entries)
     assert len(text) > 20_000_000
     assert faults_of(text) == []
+    count("X1", **{"honest locks of 20 MB": 1, "loaded": 1})
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_no_lock(name: str) -> None:
+    data = BOMBS[name].encode()[: 64 * 1024]
+    with pytest.raises(InvalidInput, match="The lock cannot be used"):
+        parse_lock(data, data, "locks/a")
+    with pytest.raises(InvalidInput, match="The lock cannot be used"):
+        parse_lock(text_of(lock_of(conda())).encode() + data, data, "locks/a")
+    count("X1", bombs=1, refused=1)
