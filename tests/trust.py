@@ -64,7 +64,7 @@ def table(counted: Mapping[str, Mapping[str, int]]) -> str:
     lines = ["| | what happens | what a run counted |", "|---|---|---|"]
     for row, words in ROWS.items():
         numbers = counted.get(row, {})
-        text = ", ".join(f"{number:,} {what}" for what, number in numbers.items())
+        text = ", ".join(f"{number:,} {what.replace('_', ' ')}" for what, number in numbers.items())
         lines.append(f"| {row} | {words} | {text or 'not run'} |")
     return "\n".join(lines)
 
