@@ -274,6 +274,7 @@ def suffer(world: World, home: Path, fault: str, operation: str, way: str) -> in
     saved = world.folder / "plan.json"
     assert world.run("plan", "one", "two", "--format", "json", "--out", str(saved)).code == 0
     _git_faults(world)
+    _service(world)
     _registry_faults(world, fault, operation)
     _channel_faults(world, fault)
     done = world.run("apply", "one", "two", "--format", "json")
@@ -281,10 +282,30 @@ def suffer(world: World, home: Path, fault: str, operation: str, way: str) -> in
     for words in (
         ["reconcile", "--once", "one", "two", "--metrics-file", str(world.folder / "file.prom")],
         ["show", "one", "--packages"], ["history", "one"], ["verify", "--format", "json"],
-        ["list"], ["status"], ["cache", "show"], ["export", "one", "--to", "conda-lock"],
+        ["list"], ["status"], ["cache", "info"], ["export", "one", "--to", "conda-lock"],
     ):  # fmt: skip
         world.run(*words)
     return world.searched()
+
+
+def _service(world: World) -> None:
+    """Let the service say in its log what a registry told it, which repeats logins aloud."""
+    world.proxies["docker"].rule(
+        lambda asked, ask: echo(asked, ask) if "authorization" in asked.headers else None
+    )
+    process = world.team.start(
+        "reconcile", "--interval", "1s", "--log", "json", "one", "--metrics-file",
+        str(world.folder / "service.prom"),
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        world.said.append(line)
+        if '"tick.ended"' in line:
+            break
+    process.terminate()
+    world.said += process.communicate(timeout=30)
+    assert any('"environment.failed"' in said for said in world.said)
+    world.gate()
 
 
 def _registry_faults(world: World, fault: str, operation: str) -> None:
@@ -336,10 +357,13 @@ def _git_faults(world: World) -> None:
         world.run("reconcile", "--once", "one", "two", "--format", "json")
         world.remote.behave()
     login = world.git.login
-    object.__setattr__(world.git, "login", (USER, "another"))
+    kept = {path: path.read_bytes() for path in world.known}
+    world.git.login = (USER, "another")
     assert world.run("apply", "one", "two").code in {7, 8}
     world.run("reconcile", "--once", "--format", "json")
-    object.__setattr__(world.git, "login", login)
+    world.git.login = login
+    for path, content in kept.items():
+        path.write_bytes(content)  # git forgets a login that was refused
 
 
 @pytest.mark.parametrize("number", range(0, len(CASES), 4), ids=lambda n: CASES[n][0])
