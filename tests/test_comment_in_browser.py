@@ -75,7 +75,7 @@ def test_a_browser_requests_and_runs_nothing(tmp_path: Path) -> None:
     assert len(articles) == len(comments)
     for article in articles:
         assert rendered(article).faults() == []
-    count("X12", browser_pages=1, browser_comments=len(comments))
+    count("X12", **{"browser pages": 1, "browser comments": len(comments)})
 
 
 def test_the_same_is_noticed_outside_of_code(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_any_plan_is_read_as_it_was_written(plan: Plan) -> None:
     assert read(written(plan)) == plan
     same(plan)
     assert rendered(github_html(plan_markdown(plan))).faults() == []
-    count("X12", plans_by_chance=1)
+    count("X12", **{"plans by chance": 1})
 
 
 VALUES: tuple[Any, ...] = (
@@ -258,13 +258,13 @@ def test_a_plan_that_was_tampered_with_is_refused_or_worked_out_again(data: byte
     try:
         plan = read(data)
     except InvalidInput:
-        count("X7", plans_tampered=1, plans_refused=1)
+        count("X7", **{"plans tampered": 1, "plans refused": 1})
         return
     document = plan_document(plan)
     VALIDATOR.validate(document)
     assert plan_document(read(written(plan))) == document
     assert rendered(github_html(plan_markdown(plan))).faults() == []
-    count("X7", plans_tampered=1, plans_worked_out_again=1)
+    count("X7", **{"plans tampered": 1, "plans worked out again": 1})
 
 
 DERIVED: dict[str, Callable[[Any], object]] = {
@@ -293,7 +293,7 @@ def test_what_follows_from_the_rest_is_worked_out_again(field: str) -> None:
     DERIVED[field](document)
     assert document != json.loads(written(plan))
     assert read(json.dumps(document).encode()) == plan
-    count("X7", plans_tampered=1, plans_worked_out_again=1)
+    count("X7", **{"plans tampered": 1, "plans worked out again": 1})
 
 
 def _two_moves(package: Any) -> None:
@@ -316,7 +316,7 @@ def test_a_package_moves_in_one_way_or_the_file_is_refused(case: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         read(json.dumps(document).encode())
     assert "environments[0].packages[0].platforms" in caught.value.detail
-    count("X7", plans_tampered=1, plans_refused=1)
+    count("X7", **{"plans tampered": 1, "plans refused": 1})
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb"])
@@ -378,7 +378,7 @@ def test_every_state_goes_through_a_file(server_team: Team, tmp_path: Path) -> N
     team.ask("train", "tiny-00007", text="version: '1'")
     assert state() == "conflict"
     assert seen == set(get_args(State))
-    count("X7", states_through_a_file=len(seen))
+    count("X7", **{"states through a file": len(seen)})
 
 
 @pytest.mark.parametrize("name", ["b\udcff", "two words", "@everyone", "-option"])

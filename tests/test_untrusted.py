@@ -193,7 +193,7 @@ def test_a_branch_does_not_choose_the_registry(
 
     assert based.envsync("plan").code == 8
     assert sentinel.connections > 0, "the sentinel does not notice"
-    count("X7", hosts_of_branches=1, hosts_not_asked=1)
+    count("X7", **{"hosts of branches": 1, "hosts not asked": 1})
 
 
 def test_a_registry_that_the_target_allows_is_asked(based: Team, sentinel: Sentinel) -> None:
@@ -224,7 +224,7 @@ def test_the_branch_cannot_allow_it_itself(based: Team, sentinel: Sentinel) -> N
     assert sentinel.connections == 0
     assert done.json["policy"]["changed"] is True
     assert [e["state"] for e in done.json["environments"]] == ["invalid", "in_sync"]
-    count("X7", hosts_of_branches=1, hosts_not_asked=1)
+    count("X7", **{"hosts of branches": 1, "hosts not asked": 1})
 
 
 def test_the_records_are_asked_where_the_target_has_them(based: Team, sentinel: Sentinel) -> None:
@@ -235,7 +235,7 @@ def test_the_records_are_asked_where_the_target_has_them(based: Team, sentinel: 
     assert (done.code, sentinel.connections) == (0, 0), done.err
     based.envsync("plan")
     assert sentinel.connections > 0, "the sentinel does not notice"
-    count("X7", hosts_of_branches=1, hosts_not_asked=1)
+    count("X7", **{"hosts of branches": 1, "hosts not asked": 1})
 
 
 def images_asked(team: Team, *options: str) -> tuple[int, Any]:
@@ -261,7 +261,7 @@ def test_hosts_of_images_that_only_a_branch_names_are_not_asked(based: Team) -> 
     assert "'policy.registries' in envsync.yaml of base" in shown["reasons"][0]["text"]
     asked, shown = images_asked(based)
     assert (asked, shown["state"]) == (1, "create")
-    count("X7", hosts_of_branches=1, hosts_not_asked=1)
+    count("X7", **{"hosts of branches": 1, "hosts not asked": 1})
 
     based.repository.git("branch", "-f", "base")
     based.ask("shown", image=f"localhost:{port}/team/envs/train:1", text="description: known")
@@ -285,7 +285,7 @@ def test_a_policy_that_has_a_rule_decides_which_images_are_asked(based: Team) ->
     based.repository.git("switch", "-q", "newer")
     asked, shown = images_asked(based, "--base", "base")
     assert (asked, shown["state"]) == (0, "invalid")
-    count("X7", hosts_of_branches=1, hosts_not_asked=1)
+    count("X7", **{"hosts of branches": 1, "hosts not asked": 1})
 
 
 def test_a_program_that_names_a_registry_itself_is_obeyed(based: Team, sentinel: Sentinel) -> None:
@@ -355,7 +355,7 @@ def test_the_action_runs_nothing_else(folder_team: Team, command: str) -> None:
     folder_team.ask("train", "tiny-00003")
     run_step(folder_team, command)
     assert not (folder_team.root / "hacked").exists()
-    count("X13", arguments=1, never_run=1)
+    count("X13", arguments=1, **{"never run": 1})
 
 
 # pre-commit ---------------------------------------------------------------------------------------
