@@ -80,7 +80,7 @@ def test_it_is_made_then_left_then_edited(
     plan = saved(tmp_path)
     done = comment(plan, place)
     assert (done.code, done.err) == (0, "")
-    assert "Comment created: 1 environment gets a new image" in done.out
+    assert "Comment created: 1 environment gets a new version" in done.out
     assert "unchanged" in comment(plan, place).out
     assert len(forge.bodies()) == 1
     (body,) = forge.bodies()

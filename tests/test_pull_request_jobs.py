@@ -317,7 +317,7 @@ def test_from_a_stranger_s_branch_to_the_comment(
     assert f"_TOKEN={TOKEN}" in comment.variables
     assert comment.folder == ("plan.json",), "the second job has more than the plan file"
     (body,) = forge.bodies()
-    assert "1 environment gets a new image" in body
+    assert "1 environment gets a new version" in body
     assert "| `tiny-00004` |  | `1.0` | added | new request: `tiny-00004` |" in body
     assert not sentinel.exists(), "something of the branch ran"
     assert sum(len(team.registry.requests(method)) for method in MUTATING) == changing

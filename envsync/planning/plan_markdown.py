@@ -144,7 +144,7 @@ def _policy(plan: Plan) -> Iterator[str]:
 
 
 def headline(plan: Plan) -> str:
-    """Return the verdict: what stands in the way, else how many images change, and the risks."""
+    """Return the verdict: what stands in the way, else how many versions are made, and the risks."""
     counts = Counter(environment.state for environment in plan.environments)
     stuck = sum(counts[state] for state in ("invalid", "conflict", "unknown"))
     failed = sum(
@@ -156,10 +156,12 @@ def headline(plan: Plan) -> str:
     parts = []
     if stuck or failed:
         parts.append(f"❌ {_many(stuck + failed, 'environment')} cannot go on")
-    changing = len(plan.changing)
-    if changing:
-        verb = "gets a new image" if changing == 1 else "get new images"
-        parts.append(f"{_many(changing, 'environment')} {verb}")
+    if new := len(plan.with_state("create", "new_version", "reuse")):
+        verb = "gets a new version" if new == 1 else "get new versions"
+        parts.append(f"{_many(new, 'environment')} {verb}")
+    if back := len(plan.with_state("republish", "retag")):
+        verb = "is" if back == 1 else "are"
+        parts.append(f"{_many(back, 'environment')} {verb} put back as recorded")
     if plan.removed and plan.base:
         parts.append(f"{len(plan.removed)} removed")
     if not parts:
