@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -270,3 +271,19 @@ def test_a_repository_that_is_of_no_environment_is_named(busy: Team) -> None:
     assert f"{busy.place('gone')} is of no environment  (orphan_repository)" in done.out
     assert done.out.count("orphan_repository") == 1
     assert "orphan_repository" not in busy.envsync("verify", "train").out
+
+
+def test_in_a_shallow_clone_what_cannot_be_read_is_said(server_team: Team, tmp_path: Path) -> None:
+    for package in ("tiny-00003", "tiny-00004"):
+        server_team.ask("train", package)
+        assert server_team.envsync("apply").code == 0
+    server_team.repository.git("push", "--quiet", "origin", "main")
+    assert server_team.remote is not None
+    bare, folder = server_team.remote.bare, tmp_path / "shallow"
+    options = ["--quiet", "--depth=1", "--no-tags", "--single-branch"]
+    bare.git("clone", *options, server_team.remote.url, str(folder))
+    server_team.repository = type(server_team.repository)(path=folder, environment=bare.environment)
+    code, document = verified(server_team)
+    assert (code, kinds(document)) == (0, [("train", "1", "commit_missing")])
+    (finding,) = document["findings"]
+    assert "what it was made from cannot be read" in finding["text"]

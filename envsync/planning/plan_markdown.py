@@ -144,7 +144,7 @@ def _policy(plan: Plan) -> Iterator[str]:
 
 
 def headline(plan: Plan) -> str:
-    """Return the verdict: what stands in the way, else how many versions are made, and the risks."""
+    """Return the verdict: what stands in the way, else how many versions come, and the risks."""
     counts = Counter(environment.state for environment in plan.environments)
     stuck = sum(counts[state] for state in ("invalid", "conflict", "unknown"))
     failed = sum(
