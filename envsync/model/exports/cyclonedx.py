@@ -19,7 +19,7 @@ MEDIA_TYPE = "application/vnd.cyclonedx+json"
 def bill_of_materials(name: str, lock: Lock, platform: str) -> Json:
     """Return the bill of environment *name* on one of the platforms of its lock."""
     packages = lock.packages.get(platform, ())
-    refs = {package.name: purl(package) for package in packages}
+    refs = {package.name: _ref(package) for package in packages}
     components: list[Json] = [_component(package, lock.image.licenses) for package in packages]
     if (base := _base(lock, platform)) is not None:
         components.insert(0, base)
@@ -37,7 +37,7 @@ def bill_of_materials(name: str, lock: Lock, platform: str) -> Json:
             {"ref": "environment", "dependsOn": sorted(refs.values())},
             *(
                 {
-                    "ref": purl(package),
+                    "ref": _ref(package),
                     "dependsOn": sorted({refs[need] for need in package.depends if need in refs}),
                 }
                 for package in packages
@@ -65,10 +65,15 @@ def purl(package: LockedPackage) -> str:
     return f"{head}?" + "&".join(f"{k}={_qualifier(v)}" for k, v in qualifiers.items() if v)
 
 
+def _ref(package: LockedPackage) -> str:
+    # Short, as it stands once for each package that needs this one.
+    return f"{package.manager}:{package.name}"
+
+
 def _component(package: LockedPackage, licenses: Mapping[str, str]) -> Json:
     found: dict[str, Json] = {
         "type": "library",
-        "bom-ref": purl(package),
+        "bom-ref": _ref(package),
         "name": package.name,
         "version": package.version,
         "purl": purl(package),
