@@ -59,7 +59,8 @@ def test_what_was_applied_can_be_pulled_run_inspected_and_unpacked(
         run(tool("skopeo"), "inspect", "--tls-verify=false", f"docker://{reference}")
     )
     assert inspected["Digest"] == digest
-    assert set(inspected["RepoTags"]) == science.tags("science").keys()
+    tags = {*science.tags("science"), *science.lists("science")}
+    assert set(inspected["RepoTags"]) == tags
 
     copied = tmp_path / "copied"
     source, target = f"docker://{reference}", f"oci:{copied}:1"

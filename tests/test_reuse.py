@@ -138,6 +138,7 @@ def fetched(server: FileServer) -> list[str]:
 
 def test_an_empty_runner_fetches_and_sends_one_package(served: tuple[Team, FileServer]) -> None:
     team, server = served
+    team.settings("referrers: false\n")
     assert team.registry
     ask(team, server, "train", "tiny-00009")
     applied(team)
@@ -158,6 +159,7 @@ def test_a_sibling_on_an_empty_runner_sends_only_what_is_its_own(
     served: tuple[Team, FileServer],
 ) -> None:
     team, server = served
+    team.settings("referrers: false\n")
     assert team.registry
     ask(team, server, "train", "tiny-00009")
     applied(team)
@@ -207,6 +209,7 @@ def test_a_patched_base_moves_no_package(
     server_team: Team, busybox_base: BaseImage, debian_base: BaseImage
 ) -> None:
     team = server_team
+    team.settings("referrers: false\n")
     assert team.registry
     image = busybox_base.push(team.registry, tag="moving")
     team.ask("train", "tiny-00009", image=image)

@@ -6,7 +6,6 @@ is, and full of one word, so that whatever reads it shows the word, or asks for 
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import socket
@@ -275,19 +274,37 @@ def unpacked(files: Files, place: Path) -> Path:
     return place
 
 
+MOST_LINKS = 40
+"""As Linux follows them."""
+
+
 def leads_out(place: Path) -> list[Path]:
-    """Return the links below *place* whose end is not there, by the system's own resolving."""
+    """Return the links below *place* whose end is not there; one in a circle has no end."""
     root = place.resolve()
-    links = [path for path in place.rglob("*") if path.is_symlink() and not in_a_circle(path)]
-    return [path for path in links if not Path(os.path.realpath(path)).is_relative_to(root)]
+    ends = {path: end_of(path) for path in place.rglob("*") if path.is_symlink()}
+    return [path for path, end in ends.items() if end and not end.is_relative_to(root)]
 
 
-def in_a_circle(path: Path) -> bool:
-    try:
-        path.stat()
-    except OSError as error:
-        return error.errno == errno.ELOOP
-    return False
+def end_of(link: Path) -> Path | None:
+    """Return where a link leads, as the system resolves it; what is not there may come to be.
+
+    `os.path.realpath` is wrong where a circle begins behind a name that is not there.
+    """
+    done, left, links = Path("/"), list(reversed(link.parts[1:])), 0
+    while left:
+        part = left.pop()
+        if part == "..":
+            done = done.parent
+        elif (done / part).is_symlink():
+            links += 1
+            if links > MOST_LINKS:
+                return None
+            target = str((done / part).readlink())
+            done = Path("/") if target.startswith("/") else done
+            left += reversed(target.split("/"))
+        elif part not in {"", "."}:
+            done /= part
+    return done
 
 
 @pytest.mark.parametrize("name", LINKS)
@@ -303,7 +320,7 @@ steps = st.lists(st.sampled_from(["..", ".", "", "a", "b", "c", "d"]), min_size=
 places = st.lists(st.sampled_from("abcd"), min_size=1, max_size=3).map("/".join)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(links=st.dictionaries(places, steps.map("/".join), min_size=1, max_size=6))
 def test_links_of_a_context_that_is_accepted_stay_inside(
     links: dict[str, str], tmp_path_factory: pytest.TempPathFactory

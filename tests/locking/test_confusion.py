@@ -346,5 +346,5 @@ def test_a_channel_before_ours_is_a_flag_of_the_plan(
     (detail,) = change["platforms"]
     assert (detail["before"]["channel"], detail["after"]["channel"]) == (ours, theirs)
     shown = team.envsync("plan", "--base", "HEAD~1", "--format", "markdown").out
-    assert "**from another channel or host**: `app`" in shown
+    assert "**another channel or host**: `app`" in shown
     count("X10", cases=1, **{"changes of channel or host flagged": 1})

@@ -80,7 +80,8 @@ class Walk:
         """Return the digests that the registry's tags of an environment name."""
         index = self.team.layouts / name / "index.json"
         listed = json.loads(index.read_bytes())["manifests"] if index.exists() else []
-        return {entry["annotations"][_TAG]: entry["digest"] for entry in listed}
+        tags = {entry["annotations"][_TAG]: entry["digest"] for entry in listed}
+        return {tag: digest for tag, digest in tags.items() if not tag.startswith("sha256-")}
 
     def refs(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """Return all refs where the records are kept, and here."""

@@ -51,11 +51,13 @@ class Journal:
 
         def noted_put(
             registry: LayoutRegistry, repository: str, reference: str, manifest: RawManifest
-        ) -> None:
-            put(registry, repository, reference, manifest)
-            if not is_digest(reference):
+        ) -> bool:
+            listed = put(registry, repository, reference, manifest)
+            # Lists of what refers to images follow a version's tags, and no plan names them.
+            if not is_digest(reference) and not reference.startswith("sha256-"):
                 verb = "publish" if reference.startswith("def-") else "tag"
                 self.written[repository].append((verb, reference))
+            return listed
 
         def noted_record(git: GitRepository, records: list[Record]) -> Verdict:
             for one in records:
