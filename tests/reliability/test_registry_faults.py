@@ -79,7 +79,7 @@ def suffer(
     assert "Traceback" not in said
     assert "unexpected error" not in said
     assert_sound(team, names, before)
-    # What refers to images gates nothing: where it could not be put, an apply in sync leaves it out.
+    # What refers to images gates nothing: an apply that is in sync afterwards leaves it out.
     told = "its provenance is not in the registry" in " ".join(said.split())
 
     def ended() -> End:
