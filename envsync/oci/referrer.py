@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from envsync.model.canonical import Json, canonical_json
@@ -20,7 +21,7 @@ EMPTY = Descriptor(
 """The config of an artifact that has none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Referrer:
     """One document that refers to an image: a pure function of its fields."""
 
@@ -36,7 +37,7 @@ class Referrer:
         """What has to be in the repository before the manifest."""
         return ((EMPTY, _NOTHING), (self._layer, self.document))
 
-    @property
+    @cached_property
     def manifest(self) -> RawManifest:
         """The artifact's manifest."""
         subject = self.subject
@@ -63,7 +64,7 @@ class Referrer:
             found["annotations"] = dict(self.annotations)
         return found
 
-    @property
+    @cached_property
     def _layer(self) -> Descriptor:
         return Descriptor(
             media_type=self.media_type,

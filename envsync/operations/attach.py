@@ -105,15 +105,19 @@ def missing(
 ) -> tuple[Referrer, ...] | Unknown:
     """Return those of *referrers* that are not in *repository*, or are in no list of it."""
     lost = []
+    lists: dict[str, tuple[str, ...] | None] = {}
     for one in referrers:
         found = registry.head(repository, one.manifest.digest)
         if isinstance(found, Unknown):
             return found
-        # A registry that keeps no such tag lists them by itself.
-        index = registry.manifest(repository, referrers_tag(one.subject.digest))
-        if isinstance(index, Unknown):
-            return index
-        known = _listed(index.value) if isinstance(index, Present) else None
+        subject = one.subject.digest
+        if subject not in lists:
+            index = registry.manifest(repository, referrers_tag(subject))
+            if isinstance(index, Unknown):
+                return index
+            # A registry that keeps no such tag lists them by itself.
+            lists[subject] = _listed(index.value) if isinstance(index, Present) else None
+        known = lists[subject]
         if not isinstance(found, Present) or (
             known is not None and found.value.digest not in known
         ):
