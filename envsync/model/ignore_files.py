@@ -35,7 +35,7 @@ _INNER_LIMIT = 4
 _NEVER = "(?!)"
 _ATOM = re.compile(r"\\.?|\[[!^]?\]?(?:\[:[a-z]+:\]|\\.|[^]\\])*\]|.", re.DOTALL)
 """An escaped character, a class, or a character of a pattern of git's."""
-_IN_CLASS = re.compile(r"\[:([a-z]+):\]|\\(.)|(.)", re.DOTALL)
+_IN_CLASS = re.compile(r"\[:(?P<posix>[a-z]+):\]|(?P<one>\\.|.)(?:-(?P<last>\\.|.))?", re.DOTALL)
 _POSIX = {
     "alnum": "a-zA-Z0-9", "alpha": "a-zA-Z", "blank": r" \t", "cntrl": r"\x00-\x1f\x7f",
     "digit": "0-9", "graph": "!-~", "lower": "a-z", "print": " -~", "punct": r"!-/:-@\[-`{-~",
@@ -119,14 +119,24 @@ def _git_atoms(name: str) -> Iterator[str]:
         elif atom.startswith("["):
             inside = atom[1:-1]
             negated = "^" if inside.startswith(("!", "^")) else ""
-            yield f"(?!/)[{negated}{_git_class(inside[len(negated) :])}]"
+            yield f"(?!/)[{negated}{_class(inside[len(negated) :])}]"
         else:
             yield re.escape(atom[-1])
 
 
-def _git_class(inside: str) -> str:
+def _class(inside: str) -> str:
+    """Return what stands in a class, as a class of `re`.
+
+    A hyphen makes a range only between two characters, and neither is of another range.
+
+    Source: https://github.com/git/git/blob/master/wildmatch.c
+    """
     return "".join(
-        _POSIX.get(m[1], "") if m[1] else "-" if m[3] == "-" else re.escape(m[2] or m[3])
+        _POSIX.get(m["posix"], "")
+        if m["posix"]
+        else "-".join(
+            re.escape(m[side].removeprefix("\\") or "\\") for side in ("one", "last") if m[side]
+        )
         for m in _IN_CLASS.finditer(inside)
     )
 
@@ -215,10 +225,6 @@ def _docker_atoms(pattern: str) -> Iterator[str]:
             at += 1
         else:
             yield re.escape(char)
-
-
-def _class(inside: str) -> str:
-    return re.sub(r"([\[\]&~|^])", r"\\\1", inside)
 
 
 def _expression(parts: Sequence[_Part], end: str = "") -> str:
