@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+# One more than the cores of a small machine: a third of the time tests wait for a server or a clock.
+WORKERS ?= 3
 
 .PHONY: demo test test-full chaos lint bench parts clean
 

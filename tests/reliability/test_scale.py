@@ -26,7 +26,7 @@ def asked(usage: Usage) -> int:
 
 
 @pytest.mark.parametrize(
-    ("size", "changed"), [(60, 3), pytest.param(1000, 50, marks=pytest.mark.full)]
+    ("size", "changed"), [(40, 2), pytest.param(1000, 50, marks=pytest.mark.full)]
 )
 def test_what_did_not_change_costs_two_requests(size: int, changed: int) -> None:
     with fleet(size) as team:
