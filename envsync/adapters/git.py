@@ -21,7 +21,7 @@ from envsync.errors import InvalidInput, NotAllowed, Unavailable
 from envsync.failpoints import reach
 from envsync.model.canonical import sha256_hex
 from envsync.model.places import without_secrets
-from envsync.model.reading import Present, Reading, Unknown
+from envsync.model.reading import Present, Unknown
 from envsync.model.record import TAG_PREFIX, Record, parse_record
 from envsync.ports.git import Change, Commit, Records, Verdict
 from envsync.ports.tree import CommittedTree
@@ -159,7 +159,7 @@ class GitRepository:
             tags.append(_Tag(ref.strip(), kind == "tag", commit, int(date or 0), message))
         return _records(tags)
 
-    def records(self) -> Reading[Records]:
+    def records(self) -> Present[Records] | Unknown:
         """Read all records from the arbiter."""
         if not self.remote:
             return Present(self.known_records())

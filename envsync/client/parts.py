@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.errors import InvalidInput, Unavailable
 from envsync.model.channels import CHANNEL_ALIAS
 from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LAYOUT, LAYOUT_HOST, Config
 from envsync.model.names import repository_component
@@ -246,15 +246,12 @@ class Parts:
 
     def exact_past(self, config: Config) -> tuple[Past, Records]:
         """Return all records as the arbiter has them; raises when it does not say."""
-        from envsync.model.reading import Present, Unknown
+        from envsync.model.reading import Unknown
 
         read = self.git(config).records()
-        if isinstance(read, Present):
-            return self._past(config, read.value), read.value
-        refused = isinstance(read, Unknown) and read.why == "not allowed"
-        raise (NotAllowed if refused else Unavailable)(
-            "nobody can say which versions are recorded", detail=getattr(read, "reason", "")
-        )
+        if isinstance(read, Unknown):
+            raise read.error("nobody can say which versions are recorded")
+        return self._past(config, read.value), read.value
 
     def _past(self, config: Config, records: Records) -> Past:
         from envsync.adapters.worktree import WorkTree

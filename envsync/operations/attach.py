@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import BinaryIO
 
-from envsync.errors import Conflict, EnvsyncError, NotAllowed, Unavailable
+from envsync.errors import Conflict, EnvsyncError, Unavailable
 from envsync.failpoints import reach
 from envsync.model.canonical import Json, canonical_json
 from envsync.model.exports import cyclonedx
@@ -130,8 +130,7 @@ def _list(fresh: Sequence[Referrer], registry: RegistryWriter, repository: str, 
     for _ in range(_ROUNDS + 1):
         read = registry.manifest(repository, tag)
         if isinstance(read, Unknown):
-            kind = NotAllowed if read.why == "not allowed" else Unavailable
-            raise kind(f"{repository}:{tag} cannot be read", detail=read.reason)
+            raise read.error(f"{repository}:{tag} cannot be read")
         index = read.value if isinstance(read, Present) else None
         try:
             wanted = with_referrers(index, fresh)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.errors import InvalidInput, Unavailable
 from envsync.model.lock import BasePlatform
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.reading import Absent, Present, Reading
@@ -83,8 +83,7 @@ def _manifest(registry: RegistryReader, image: ImageReference, reference: str) -
             "There is no such base image",
             detail=f"{image.registry} has no {image.repository} {reference}",
         )
-    kind = NotAllowed if reading.why == "not allowed" else Unavailable
-    raise kind("The base image cannot be read", detail=f"{image}: {reading.reason}")
+    raise reading.error("The base image cannot be read", where=str(image))
 
 
 def _children(top: RawManifest) -> list[Descriptor] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.errors import InvalidInput
 from envsync.model.reading import Present, Unknown
 from envsync.oci.descriptor import MANIFESTS, Descriptor, RawManifest
 from envsync.oci.image import adopted_layer
@@ -43,9 +43,7 @@ def _manifest(reader: RegistryReader, repository: str, digest: str) -> RawManife
     reading = reader.manifest(repository, digest)
     where = f"{reader.name}/{repository}@{digest}"
     if isinstance(reading, Unknown):
-        if reading.why == "not allowed":
-            raise NotAllowed("the base image may not be read", detail=f"{where}: {reading.reason}")
-        raise Unavailable("the base image cannot be read", detail=f"{where}: {reading.reason}")
+        raise reading.error("the base image cannot be read", where=where)
     if not isinstance(reading, Present):
         raise InvalidInput(
             "the base image is gone",

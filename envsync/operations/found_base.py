@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.errors import InvalidInput
 from envsync.model.config import CONFIG_FILE, LAYOUT_HOST, Config
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
@@ -86,8 +86,7 @@ def curated_image(
         if isinstance(found, Present):
             return image
         if isinstance(found, Unknown):
-            kind = NotAllowed if found.why == "not allowed" else Unavailable
-            raise kind(f"{reference} cannot be read", detail=f"{image}: {found.reason}")
+            raise found.error(f"{reference} cannot be read", where=str(image))
     looked = " and ".join(f"{location.host}/{one}:{tag}" for one in repositories)
     raise InvalidInput(f"there is no {reference}", detail=f"Neither tag nor image: {looked}.")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from envsync.errors import InvalidInput, NotAllowed, Unavailable
+from envsync.errors import InvalidInput
 from envsync.model.names import IMAGE_PLATFORMS
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.model.record import Record
@@ -112,8 +112,7 @@ def _must(reading: Reading[RawManifest], place: Place) -> RawManifest:
     if isinstance(reading, Present):
         return reading.value
     if isinstance(reading, Unknown):
-        kind = NotAllowed if reading.why == "not allowed" else Unavailable
-        raise kind("the image cannot be read", detail=f"{place}: {reading.reason}")
+        raise reading.error("the image cannot be read", where=str(place))
     raise InvalidInput(
         "the image is not there",
         detail=f"{place} does not exist.",

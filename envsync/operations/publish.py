@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from envsync.errors import Conflict, InvalidInput, NotAllowed, Unavailable
+from envsync.errors import Conflict, InvalidInput, Unavailable
 from envsync.failpoints import reach
 from envsync.model.reading import Present, Reading, Unknown
 from envsync.oci.descriptor import INDEXES, Descriptor, RawManifest
@@ -250,7 +250,6 @@ def need(reading: Reading[RawManifest], where: str) -> RawManifest:
     """Return what was read, or raise what its absence means: it was there a moment ago."""
     if isinstance(reading, Present):
         return reading.value
-    if isinstance(reading, Unknown) and reading.why == "not allowed":
-        raise NotAllowed(f"{where} may not be read", detail=reading.reason)
-    reason = reading.reason if isinstance(reading, Unknown) else "It does not exist."
-    raise Unavailable(f"{where} cannot be read", detail=reason)
+    if isinstance(reading, Unknown):
+        raise reading.error(f"{where} cannot be read")
+    raise Unavailable(f"{where} cannot be read", detail="It does not exist.")

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from envsync.errors import EnvsyncError, Unavailable
+from envsync.errors import EnvsyncError
 from envsync.failpoints import reach
 from envsync.model.lifecycle import Lifecycle
-from envsync.model.reading import Present, Unknown
+from envsync.model.reading import Unknown
 from envsync.model.record import Record
 from envsync.oci.descriptor import RawManifest
 from envsync.operations.parallel import threads
@@ -93,9 +93,8 @@ class Tags:
         """Move ``latest`` forward where another one made a newer version meanwhile."""
         for _ in range(ASKED if put else 0):
             read = self.git.records()
-            if not isinstance(read, Present):
-                reason = read.reason if isinstance(read, Unknown) else ""
-                raise Unavailable("nobody can say which versions are the latest", detail=reason)
+            if isinstance(read, Unknown):
+                raise read.error("nobody can say which versions are the latest")
             newest = self._newest(read.value.records)
             behind = [
                 newest[name]

@@ -232,7 +232,7 @@ class Verifier:
         records = self.past.of(name)
         read = self.registry.tags(self.repository(name))
         if isinstance(read, Unknown):
-            yield Finding(kind=_kind(read), name=name, text=read.reason)
+            yield Finding(kind=read.code, name=name, text=read.reason)
         if not isinstance(read, Present):
             return
         ours = {record.version for record in records} | {
@@ -292,11 +292,7 @@ class Verifier:
         return Finding(kind=kind, name=record.name, version=record.version, text=text)
 
     def _unknown(self, record: Record, read: Unknown) -> Finding:
-        return self._of(record, _kind(read), read.reason)
-
-
-def _kind(read: Unknown) -> Kind:
-    return "not_allowed" if read.why == "not allowed" else "unavailable"
+        return self._of(record, read.code, read.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

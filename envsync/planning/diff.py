@@ -49,13 +49,7 @@ def policy_reasons(breaches: Iterable[Breach]) -> tuple[Reason, ...]:
 
 def unknown_plan(name: str, *unknowns: Unknown) -> EnvironmentPlan:
     """Return the plan of an environment about which something needed is not known."""
-    reasons = tuple(
-        Reason(
-            code="not_allowed" if unknown.why == "not allowed" else "unavailable",
-            text=unknown.reason,
-        )
-        for unknown in unknowns
-    )
+    reasons = tuple(Reason(code=unknown.code, text=unknown.reason) for unknown in unknowns)
     return EnvironmentPlan(name=name, state="unknown", reasons=reasons)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from envsync.model.reading import Reading
+from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
 from envsync.ports.tree import CommittedTree
 
@@ -62,7 +62,7 @@ class GitReader(Protocol):
         first; None when not all of them are here, as in a shallow clone.
         """
 
-    def records(self) -> Reading[Records]:
+    def records(self) -> Present[Records] | Unknown:
         """Read all records from the arbiter."""
 
     def known_records(self) -> Records:
