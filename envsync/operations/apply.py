@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envsync.errors import Conflict, EnvsyncError, StalePlan, Unavailable
+from envsync.model.lifecycle import Lifecycle
 from envsync.model.record import Record
 from envsync.model.reference import parse_image_reference
 from envsync.operations.build_job import BuildJob
@@ -36,7 +37,7 @@ from envsync.ports.registry import RegistryWriter
 from envsync.ports.tree import Tree
 
 if TYPE_CHECKING:
-    from envsync.operations.attach import Attaching
+    from envsync.operations.attach import Made
     from envsync.operations.build_dockerfile import BuildSite
 
 # What builds from Dockerfiles is loaded when there is one: it takes as long as all the rest.
@@ -68,6 +69,23 @@ class Workshop:
     """Whether provenance and bills of materials are attached."""
     site: Callable[[], BuildSite] | None = None
     """What builds from Dockerfiles."""
+
+    def tags(self, lives: Mapping[str, Lifecycle], made: Callable[[Record], Made]) -> Tags:
+        """Return what puts tags, and before a version's what refers to it; *made* is asked then."""
+        attach = None
+        if self.referrers:
+            from envsync.operations.attach import Attaching
+
+            attach = Attaching(
+                registry=self.registry, repository=self.registries.repository, made=made
+            )
+        return Tags(
+            git=self.git,
+            registry=self.registry,
+            repository=self.registries.repository,
+            lives=lives,
+            attach=attach,
+        )
 
 
 Approve = Callable[[Planned], Mapping[str, EnvironmentPlan]]
@@ -172,14 +190,13 @@ def _tag_all(
     recorded: Mapping[str, Record],
     results: dict[str, Result],
 ) -> None:
-    attaching = _attaching(workshop, planned) if workshop.referrers else None
-    tags = Tags(
-        git=workshop.git,
-        registry=workshop.registry,
-        repository=workshop.registries.repository,
-        lives=planned.lifecycles.known,
-        attach=attaching,
-    )
+    def made(record: Record) -> Made:
+        from envsync.operations.attach import Made
+
+        resolved = planned.wishes.wishes[record.name].resolved()
+        return Made(spec_path=resolved.spec.path, lock=resolved.lock)
+
+    tags = workshop.tags(planned.lifecycles.known, made)
     copied = [p for p in todo if planned.wishes.wishes[p.name].desired.copied]
     for plan in copied:
         workshop.progress.step(plan.name, f"tagging version {plan.after_version}")
@@ -204,20 +221,8 @@ def _tag_all(
             version=record.version,
             digest=record.digest,
             did=plan.state,
-            note=attaching.notes.get(plan.name, "") if attaching else "",
+            note=tags.notes.get(plan.name, ""),
         )
-
-
-def _attaching(workshop: Workshop, planned: Planned) -> Attaching:
-    from envsync.operations.attach import Attaching, Made
-
-    def made(record: Record) -> Made:
-        resolved = planned.wishes.wishes[record.name].resolved()
-        return Made(spec_path=resolved.spec.path, lock=resolved.lock)
-
-    return Attaching(
-        registry=workshop.registry, repository=workshop.registries.repository, made=made
-    )
 
 
 def _publish_all(

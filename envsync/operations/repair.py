@@ -16,12 +16,10 @@ from envsync.model.names import content_tag
 from envsync.model.record import Record
 from envsync.model.reference import parse_image_reference
 from envsync.operations.apply import RELATIVES, Workshop
-from envsync.operations.attach import Attaching
 from envsync.operations.build_job import BuildJob
 from envsync.operations.look import Past
 from envsync.operations.own_wheels import wheel_contents
 from envsync.operations.publish import need, publish, published
-from envsync.operations.tagging import Tags
 from envsync.operations.verify import Recorded, read_recorded
 from envsync.planning.findings import Finding
 
@@ -118,25 +116,12 @@ def _retag(record: Record, past: Past, workshop: Workshop) -> None:
     where = f"{registry.name}/{repository}@{record.digest}"
     manifest = need(registry.manifest(repository, record.digest), where)
     registry.put_manifest(repository, content_tag(record.definition), manifest)
-    attaching = None
-    if workshop.referrers:
-        attaching = Attaching(
-            registry=registry,
-            repository=workshop.registries.repository,
-            made=lambda record: read_recorded(past, record).made,
-        )
-    tags = Tags(
-        git=workshop.git,
-        registry=registry,
-        repository=workshop.registries.repository,
-        lives=past.lifecycles.known,
-        attach=attaching,
-    )
+    tags = workshop.tags(past.lifecycles.known, lambda record: read_recorded(past, record).made)
     ended = tags.put([record], _of(past.records, record.name))
     if (error := ended[record.name]) is not None:
         raise error
-    if attaching and attaching.notes:
-        raise Unavailable(f"version {record.version}: {attaching.notes[record.name]}")
+    if tags.notes:
+        raise Unavailable(f"version {record.version}: {tags.notes[record.name]}")
 
 
 def _of(records: Sequence[Record], name: str) -> list[Record]:

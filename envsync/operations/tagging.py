@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from envsync.errors import EnvsyncError
 from envsync.failpoints import reach
@@ -23,6 +24,9 @@ from envsync.operations.publish import need
 from envsync.planning.states import current
 from envsync.ports.git import GitReader
 from envsync.ports.registry import RegistryWriter
+
+if TYPE_CHECKING:
+    from envsync.operations.attach import Attaching
 
 TAGGED_AT_ONCE = 8
 ASKED = 10
@@ -39,10 +43,15 @@ class Tags:
     """Environment name to repository in the registry."""
     lives: Mapping[str, Lifecycle] = field(default_factory=dict)
     """What lifecycle files say, by environment."""
-    attach: Callable[[Record, RawManifest], None] | None = None
+    attach: Attaching | None = None
     """Attaches what refers to a version. Before its tag, so that who dies there comes back."""
     _manifests: dict[tuple[str, str], RawManifest] = field(default_factory=dict)
     """By repository and digest: each is read once."""
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What could not be attached and why, by environment."""
+        return self.attach.notes if self.attach else {}
 
     def put(
         self,
