@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from envsync.adapters.git import GitRepository
     from envsync.adapters.registries import Registries as OpenRegistries
     from envsync.model.lock import Lock, LockedPackage
-    from envsync.operations.apply import Workshop
     from envsync.operations.build_dockerfile import BuildSite
     from envsync.operations.build_job import BuildJob
     from envsync.operations.carry_out import Plant
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from envsync.operations.look import Past
     from envsync.operations.observe import Registries
     from envsync.operations.readers import Readers
+    from envsync.operations.workshop import Workshop
     from envsync.planning.freshness import LockRules
     from envsync.ports.builder import Workspace
     from envsync.ports.git import Records
@@ -294,8 +294,8 @@ class Parts:
         elsewhere: Callable[[BuildJob], str] | None = None,
     ) -> Workshop:
         """Return what building and publishing needs; *elsewhere* carries jobs out, if given."""
-        from envsync.operations.apply import Workshop
         from envsync.operations.publish import Uploads
+        from envsync.operations.workshop import Workshop
 
         folder = self.cache_folder()
         registries = self.registries(config)

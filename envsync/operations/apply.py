@@ -12,81 +12,31 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envsync.errors import Conflict, EnvsyncError, StalePlan, Unavailable
-from envsync.model.lifecycle import Lifecycle
 from envsync.model.record import Record
 from envsync.model.reference import parse_image_reference
 from envsync.operations.build_job import BuildJob
-from envsync.operations.desire import Readers, Wish
-from envsync.operations.observe import Registries
+from envsync.operations.desire import Wish
 from envsync.operations.outcome import Outcome, Result, refusal
 from envsync.operations.parallel import threads
 from envsync.operations.plan import Planned, make_plan
-from envsync.operations.publish import Uploads, publish, published, require_definition, verify
-from envsync.operations.tagging import Tags
+from envsync.operations.publish import publish, published, require_definition, verify
+from envsync.operations.workshop import RELATIVES, Workshop
 from envsync.planning.plan import CHANGING, EnvironmentPlan
 from envsync.planning.states import in_order, moment
-from envsync.ports.builder import BuiltImage, Workspace
-from envsync.ports.git import GitWriter
-from envsync.ports.progress import Progress
-from envsync.ports.registry import RegistryWriter
+from envsync.ports.builder import BuiltImage
 from envsync.ports.tree import Tree
 
 if TYPE_CHECKING:
     from envsync.operations.attach import Made
-    from envsync.operations.build_dockerfile import BuildSite
 
 # What builds from Dockerfiles is loaded when there is one: it takes as long as all the rest.
 
 ROUNDS = 10
 """How often a lost race for a version is planned anew."""
-
-RELATIVES = 16
-"""Other environments whose newest images are asked for layers that a build needs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """What building and publishing needs."""
-
-    git: GitWriter
-    registry: RegistryWriter
-    registries: Registries
-    readers: Readers
-    build: Callable[[BuildJob], str]
-    """Carries a job out, here or elsewhere, and returns the digest that was published."""
-    workspace: Callable[[], AbstractContextManager[Workspace]]
-    uploads: Uploads
-    progress: Progress
-    pause: Callable[[int], None]
-    """Waits before round *n* of a race, for a random time that grows with *n*."""
-    builds_at_once: int = 2
-    referrers: bool = True
-    """Whether provenance and bills of materials are attached."""
-    site: Callable[[], BuildSite] | None = None
-    """What builds from Dockerfiles."""
-
-    def tags(self, lives: Mapping[str, Lifecycle], made: Callable[[Record], Made]) -> Tags:
-        """Return what puts tags, and before a version's what refers to it; *made* is asked then."""
-        attach = None
-        if self.referrers:
-            from envsync.operations.attach import Attaching
-
-            attach = Attaching(
-                registry=self.registry, repository=self.registries.repository, made=made
-            )
-        return Tags(
-            git=self.git,
-            registry=self.registry,
-            repository=self.registries.repository,
-            lives=lives,
-            attach=attach,
-        )
-
 
 Approve = Callable[[Planned], Mapping[str, EnvironmentPlan]]
 """Given the plan as it is now, return what of it may be carried out, by name; may raise StalePlan.

@@ -15,12 +15,12 @@ from envsync.model.definition import FORMAT
 from envsync.model.names import content_tag
 from envsync.model.record import Record
 from envsync.model.reference import parse_image_reference
-from envsync.operations.apply import RELATIVES, Workshop
 from envsync.operations.build_job import BuildJob
 from envsync.operations.look import Past
 from envsync.operations.own_wheels import wheel_contents
 from envsync.operations.publish import need, publish, published
 from envsync.operations.verify import Recorded, read_recorded
+from envsync.operations.workshop import RELATIVES, Workshop
 from envsync.planning.findings import Finding
 
 

@@ -12,12 +12,12 @@ from envsync.cli.output import printable
 from envsync.cli.progress import progress
 from envsync.cli.session import Session
 from envsync.model.config import Config
-from envsync.operations.apply import Workshop
 from envsync.operations.load import select
 from envsync.operations.look import Past
 from envsync.operations.moved_bases import moved_bases
 from envsync.operations.repair import Repaired, job_of, repair
 from envsync.operations.verify import Recorded, Verifier
+from envsync.operations.workshop import Workshop
 from envsync.planning.findings import Finding, counted, exit_code, findings_text
 from envsync.ports.progress import Progress
 
