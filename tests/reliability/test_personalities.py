@@ -70,15 +70,15 @@ def says_where_with_a_host(proxy: Proxy) -> None:
 
 
 def _throttled(proxy: Proxy, pause: Callable[[], str]) -> None:
-    asked_so_far, refused = [0], Counter[tuple[str, str]]()
+    asked_so_far, refused = [0], Counter[str]()
 
     def rule(asked: Asked, ask: Ask) -> Reply | None:
         asked_so_far[0] += 1
-        key = (asked.method, asked.path.partition("?")[0].rpartition("/")[0])
-        # In step with others one request could always be the fourth.
-        if asked_so_far[0] % 4 or refused[key] >= 3:
+        folder = asked.path.partition("?")[0].rpartition("/")[0]
+        # In step with others one request, or one of those of an upload, could always be the fourth.
+        if asked_so_far[0] % 4 or refused[folder] >= 3:
             return None
-        refused[key] += 1
+        refused[folder] += 1
         return errors(429, "TOOMANYREQUESTS").having(retry_after=pause())
 
     proxy.rule(rule)
