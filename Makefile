@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# One more than the cores of a small machine: a third of the time tests wait for a server or a clock.
-WORKERS ?= 3
+WORKERS ?= 2
 
 .PHONY: demo test test-full chaos lint bench parts clean
 

@@ -467,7 +467,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(made: Team) -> None:
 
 def test_a_process_that_worked_ends_without_a_crash(folder_team: Team) -> None:
     """Libraries with threads of their own have been seen to crash when Python ends."""
-    for number in range(10):
+    for number in range(6):
         folder_team.spec("train", f"tiny-{number:05d}")
         for command in (["lock"], ["apply"]):
             process = folder_team.start(*command)

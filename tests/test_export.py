@@ -225,11 +225,12 @@ def test_requirements_have_a_hash_in_every_line_that_says_something() -> None:
     assert "zlib" not in text
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.full)])
 def test_an_explicit_lock_names_the_same_packages_as_conda_locks_own(
-    tmp_path: Path,
+    tmp_path: Path, every: int
 ) -> None:
-    compared = 0
-    for path in sorted((shared_data() / "conda-locks").glob("*/*/conda-lock.yml")):
+    compared, locks = 0, sorted((shared_data() / "conda-locks").glob("*/*/conda-lock.yml"))[::every]
+    for path in locks:
         try:
             ours = parse_lock(path.read_bytes(), IMAGE, "locks/x")
             theirs = parse_conda_lock_file(path)

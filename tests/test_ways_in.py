@@ -378,9 +378,12 @@ def real_locks() -> list[Path]:
     return sorted(path for path in folder.rglob("conda-lock.yml") if "history" not in path.parts)
 
 
-def test_real_conda_locks_are_adopted_or_refused_with_their_places(folder_team: Team) -> None:
-    adopted = 0
-    for number, path in enumerate(real_locks()):
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.full)])
+def test_real_conda_locks_are_adopted_or_refused_with_their_places(
+    folder_team: Team, every: int
+) -> None:
+    adopted, locks = 0, real_locks()[::every]
+    for number, path in enumerate(locks):
         name = f"real-{number}"
         done = folder_team.envsync("new", name, "--lock", str(path), "--image", "scratch")
         assert done.code in (0, 6), said(done)
@@ -396,7 +399,7 @@ def test_real_conda_locks_are_adopted_or_refused_with_their_places(folder_team: 
             assert {(p.name, p.sha256) for p in found} == {
                 (p.name, p.sha256) for p in packages[platform]
             }
-    assert adopted >= 8
+    assert adopted * 2 >= len(locks)
 
 
 EXPLICIT_FILES = (

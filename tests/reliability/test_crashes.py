@@ -57,13 +57,14 @@ def times(scene: str) -> Mapping[str, int]:
 
 
 def cases(scene: str, *, every: bool = False, files: bool = True) -> Iterator[Case]:
-    """Yield the first time of each effect and, killed, the last; *every* time between them too."""
+    """Yield the first time of each effect and, killed before it, the last; or *every* time."""
     for effect, last in times(scene).items():
         if effect == "file-rename" and not files:
             continue
         for side in ("before", "after"):
             for action in CODES:
-                turns = range(1, last + 1) if every else {1, last} if action == "kill" else {1}
+                late = action == "kill" and side == "before"
+                turns = range(1, last + 1) if every else {1, last} if late else {1}
                 for turn in sorted(turns):
                     yield Case(scene=scene, failpoint=f"{effect}.{side}:{action}:{turn}")
 
@@ -73,7 +74,7 @@ IN_A_REGISTRY = [
     case
     for scene in EFFECTS
     for number, case in enumerate(cases(scene, files=False))
-    if number % 6 == 1
+    if number % 4 == 1
 ]
 EVERY = [case for scene in EFFECTS for case in cases(scene, every=True) if case not in IN_A_FOLDER]
 
