@@ -465,9 +465,10 @@ def test_a_reader_that_has_seen_enough_is_no_error(made: Team) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_process_that_worked_ends_without_a_crash(folder_team: Team) -> None:
+@pytest.mark.parametrize("rounds", [6, pytest.param(10, marks=pytest.mark.full)])
+def test_a_process_that_worked_ends_without_a_crash(folder_team: Team, rounds: int) -> None:
     """Libraries with threads of their own have been seen to crash when Python ends."""
-    for number in range(6):
+    for number in range(rounds):
         folder_team.spec("train", f"tiny-{number:05d}")
         for command in (["lock"], ["apply"]):
             process = folder_team.start(*command)

@@ -234,15 +234,14 @@ class Parts:
 
     def past(self, config: Config) -> tuple[Past, str]:
         """Return all records, and a warning when only those known locally could be read."""
-        from envsync.model.reading import Present
+        from envsync.model.reading import Unknown
 
         git = self.git(config)
         read = git.records()
-        if isinstance(read, Present):
-            return self._past(config, read.value), ""
-        reason = getattr(read, "reason", "absent")
-        warning = f"these are the records known here; {reason}"
-        return self._past(config, git.known_records()), warning
+        if isinstance(read, Unknown):
+            warning = f"these are the records known here; {read.reason}"
+            return self._past(config, git.known_records()), warning
+        return self._past(config, read.value), ""
 
     def exact_past(self, config: Config) -> tuple[Past, Records]:
         """Return all records as the arbiter has them; raises when it does not say."""
