@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,13 +32,18 @@ class CommitTree:
         self,
         commit: str,
         *,
-        list_folder: Callable[[str], bytes],
+        list_paths: Callable[[Sequence[str]], bytes],
         read_blob: Callable[[str], bytes],
+        wanted: Sequence[str] = (),
     ) -> None:
-        """*list_folder* is ``git ls-tree -r -t -z`` of a path, *read_blob* gives a blob's bytes."""
+        """*list_paths* is ``git ls-tree -r -t -z`` of paths, *read_blob* gives a blob's bytes.
+
+        *wanted* are paths at the top that are likely to be read, so that they are listed at once.
+        """
         self._commit = commit
-        self._list_folder = list_folder
+        self._list_paths = list_paths
         self._read_blob = read_blob
+        self._wanted = frozenset(wanted)
         self._tops: dict[str, dict[str, _Entry]] = {}
         self._children: dict[str, dict[str, set[str]]] = {}
         self._lock = threading.Lock()
@@ -100,19 +105,24 @@ class CommitTree:
         top = path.split("/", 1)[0]
         with self._lock:
             if top not in self._tops:
-                entries: dict[str, _Entry] = {}
-                children: dict[str, set[str]] = {}
-                for line in self._list_folder(top).split(b"\0"):
-                    if not line:
-                        continue
-                    head, _, name = line.partition(b"\t")
-                    mode, _, oid = head.decode().split(" ")
-                    file = name.decode("utf-8", "surrogateescape")
-                    entries[file] = _Entry(mode, oid)
-                    if mode != _FOLDER:
-                        _add_children(children, file)
-                self._tops[top], self._children[top] = entries, children
+                self._list(sorted(self._wanted) if top in self._wanted else [top])
             return self._tops[top]
+
+    def _list(self, tops: Sequence[str]) -> None:
+        entries: dict[str, dict[str, _Entry]] = {top: {} for top in tops}
+        children: dict[str, dict[str, set[str]]] = {top: {} for top in tops}
+        for line in self._list_paths(tops).split(b"\0"):
+            if not line:
+                continue
+            head, _, name = line.partition(b"\t")
+            mode, _, oid = head.decode().split(" ")
+            file = name.decode("utf-8", "surrogateescape")
+            top = WHOLE if WHOLE in tops else file.split("/", 1)[0]
+            entries[top][file] = _Entry(mode, oid)
+            if mode != _FOLDER:
+                _add_children(children[top], file)
+        self._tops.update(entries)
+        self._children.update(children)
 
 
 def _add_children(children: dict[str, set[str]], file: str) -> None:

@@ -20,6 +20,7 @@ from envsync.adapters.git_program import GitProgram, Ran
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
 from envsync.failpoints import reach
 from envsync.model.canonical import sha256_hex
+from envsync.model.config import WATCHED
 from envsync.model.places import without_secrets
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import TAG_PREFIX, Record, parse_record
@@ -116,8 +117,9 @@ class GitRepository:
             return known
         tree = CommitTree(
             commit.id,
-            list_folder=lambda path: self._list_tree(commit.id, path),
+            list_paths=lambda paths: self._list_tree(commit.id, paths),
             read_blob=self._git.read,
+            wanted=WATCHED,
         )
         return self._trees.setdefault(commit.id, tree)
 
@@ -294,8 +296,8 @@ class GitRepository:
             tags.append(_parse_tag_object(ref, kind == b"tag", body))
         return tags, missing
 
-    def _list_tree(self, commit: str, path: str) -> bytes:
-        below = [] if path == WHOLE else ["--", path]
+    def _list_tree(self, commit: str, paths: Sequence[str]) -> bytes:
+        below = [] if WHOLE in paths else ["--", *paths]
         return self._must("ls-tree", "-r", "-t", "-z", "--full-tree", commit, *below).out
 
     def _cached_objects(self) -> Mapping[str, str]:

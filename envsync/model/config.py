@@ -14,6 +14,14 @@ Compression = Literal["gzip", "zstd"]
 CONFIG_FILE = "envsync.yaml"
 ENVIRONMENTS = "environments"
 LOCKS = "locks"
+LIFECYCLE = "lifecycle"
+"""The folder of `envsync.model.lifecycle`'s files.
+
+It is none of ``environments/<name>/``, which can be a build context as a whole: then a flag would
+change the image.
+"""
+WATCHED = (ENVIRONMENTS, LOCKS, LIFECYCLE, CONFIG_FILE)
+"""What of a working folder decides a plan once it is committed."""
 LAYOUT = ".envsync/registry"
 """Where the embedded registry stands when ``registry:`` is not configured."""
 

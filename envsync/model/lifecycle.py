@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from envsync.errors import Position
+from envsync.model.config import LIFECYCLE
 from envsync.model.document import (
     Faults,
     Node,
@@ -22,12 +23,6 @@ from envsync.model.document import (
 )
 from envsync.model.names import is_version
 
-LIFECYCLE = "lifecycle"
-"""The folder of these files.
-
-It is none of ``environments/<name>/``, which can be a build context as a whole: then a flag would
-change the image.
-"""
 _KEYS = ("archived", "versions")
 _VERSION_KEYS = ("archived", "description", "tags")
 _ADVICE = {

@@ -76,7 +76,9 @@ def apply(
             allowed, planned, results, reviewed=reviewed and approve is not None
         )
     return Outcome(
-        commit=planned.commit.id, results=tuple(sorted(results.values(), key=lambda r: r.name))
+        commit=planned.commit.id,
+        results=tuple(sorted(results.values(), key=lambda r: r.name)),
+        uncommitted=planned.plan.uncommitted,
     )
 
 

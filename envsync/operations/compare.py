@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from envsync.errors import EnvsyncError, InvalidInput
-from envsync.model.config import ENVIRONMENTS, LOCKS
-from envsync.model.lifecycle import LIFECYCLE
+from envsync.model.config import ENVIRONMENTS, LIFECYCLE, LOCKS
 from envsync.model.names import readable
 from envsync.operations.desire import Wishes, desire
 from envsync.operations.load import environment_names

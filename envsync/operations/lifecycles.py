@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from envsync.errors import InvalidInput, Position
+from envsync.model.config import LIFECYCLE
 from envsync.model.document import Faults, shown
-from envsync.model.lifecycle import LIFECYCLE, Lifecycle, read_lifecycle
+from envsync.model.lifecycle import Lifecycle, read_lifecycle
 from envsync.model.names import is_name
 from envsync.ports.documents import ParseDocument
 from envsync.ports.tree import Tree

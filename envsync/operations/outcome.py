@@ -41,6 +41,8 @@ class Outcome:
 
     commit: str
     results: tuple[Result, ...]
+    uncommitted: tuple[str, ...] = ()
+    """Files that differ from the commit, so that nobody thinks that they were applied."""
 
     @property
     def exit_code(self) -> int:

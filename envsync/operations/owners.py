@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from envsync.model.config import ENVIRONMENTS, LOCKS
-from envsync.model.lifecycle import LIFECYCLE
+from envsync.model.config import ENVIRONMENTS, LIFECYCLE, LOCKS
 from envsync.model.policy import Breach, Owners, Policy
 from envsync.ports.git import Change, GitReader
 

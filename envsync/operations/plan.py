@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from envsync.model.config import CONFIG_FILE, ENVIRONMENTS, LOCKS
-from envsync.model.lifecycle import LIFECYCLE
+from envsync.model.config import WATCHED
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
 from envsync.operations.desire import Wish, Wishes, desire
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 
 _LOOKS = 3
 """How often git is asked again, when it and the registry contradict each other."""
-
-WATCHED = (ENVIRONMENTS, LOCKS, LIFECYCLE, CONFIG_FILE)
-"""What of a working folder decides a plan once it is committed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from envsync.operations.apply import Approve, apply
 from envsync.operations.approval import only
 from envsync.operations.build_job import BuildJob
 from envsync.operations.outcome import Outcome
-from envsync.operations.plan import WATCHED, Planned
+from envsync.operations.plan import Planned
 from envsync.planning.plan import CHANGING, EnvironmentPlan
 from envsync.ports.progress import Progress
 
@@ -215,9 +215,8 @@ def _print(session: Session, outcome: Outcome) -> None:
             warn(f"{result.name} {result.version}: {result.note}")
     unchanged = sum(r.state == "unchanged" for r in outcome.results)
     failed = sum(r.state == "failed" for r in outcome.results)
-    uncommitted = session.git().uncommitted(WATCHED)
-    if uncommitted:
-        warn(f"not committed, so not applied: {', '.join(uncommitted[:20])}")
+    if outcome.uncommitted:
+        warn(f"not committed, so not applied: {', '.join(outcome.uncommitted[:20])}")
     if not done and not failed:
         click.echo(f"Nothing to do: {unchanged} in sync.")
         return
