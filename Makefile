@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
+# Tests start many processes; without bytecode each of them compiles everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-full chaos lint bench parts clean
 
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -35,6 +35,8 @@ from tests.parts.gitremote import GitRemote, GitRepository
 from tests.parts.registry import Registry
 
 NAMESPACE = "team/envs"
+_VALID = set[str]()
+"""Digests of images that were found to be valid, whichever registry they were in."""
 MUTATING = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -289,16 +291,23 @@ class Team:
         if "annotations" not in top.value.document():
             return  # an image of other people's, copied
         assert top.value.document()["annotations"]["io.envsync.definition-hash"] == tag[4:], "I3"
-        children: list[RawManifest] = []
+        images: list[RawManifest] = []
         if top.value.media_type == INDEX:
             for entry in top.value.document()["manifests"]:
                 child = reader.manifest(place, Descriptor.parse(entry).digest)
                 assert isinstance(child, Present), "I3"
-                children.append(child.value)
+                images.append(child.value)
 
         def read(descriptor: Descriptor) -> Iterator[bytes]:
             with reader.blob(place, descriptor) as chunks:
                 yield from chunks
 
-        faults = validate(top.value, children, read)
+        if digest in _VALID:  # the same bytes, if they are all there
+            for image in images or [top.value]:
+                document = image.document()
+                for entry in (document["config"], *document["layers"]):
+                    assert sum(map(len, read(Descriptor.parse(entry)))) == entry["size"], "I3"
+            return
+        faults = validate(top.value, images, read)
         assert not faults, "\n".join(faults[:20])
+        _VALID.add(digest)

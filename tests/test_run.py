@@ -13,7 +13,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from tests.parts.baseimage import BaseImage
 from tests.parts.cache import Unavailable
 from tests.parts.engine import Engine
 from tests.parts.process import is_running, tool
-from tests.parts.registry import Registry
+from tests.parts.registry import Registry, run_registry
+from tests.reliability.scenes import Stage
 from tests.team import Team
 
 ENGINES = ("docker", "root", "user")
@@ -94,14 +95,27 @@ class Runner:
         return process.returncode, out.decode(), err.decode()
 
 
+@pytest.fixture(scope="session")
+def shell_stage(tmp_path_factory: pytest.TempPathFactory, tiny_packages: Path) -> Iterator[Stage]:
+    """Where the team of `shell` is set up once, and copied for each test."""
+    with run_registry() as registry:
+        folder = tmp_path_factory.mktemp("shell")
+        yield Stage(folder=folder, channel=tiny_packages, registry=registry)
+
+
 @pytest.fixture
-def shell(server_team: Team, busybox_base: BaseImage) -> Team:
+def shell(
+    shell_stage: Stage, busybox_base: BaseImage, tmp_path: Path, git_variables: dict[str, str]
+) -> Team:
     """A team whose environment `shell` is an image with a shell, as it is."""
-    assert server_team.registry is not None
-    server_team.ask("shell", image=busybox_base.push(server_team.registry))
-    done = server_team.envsync("apply")
-    assert done.code == 0, done.err
-    return server_team
+
+    def ask(team: Team) -> None:
+        assert team.registry is not None
+        team.ask("shell", image=busybox_base.push(team.registry))
+        done = team.envsync("apply")
+        assert done.code == 0, done.err
+
+    return shell_stage.team("shell", tmp_path / "team", git_variables, ask)
 
 
 @pytest.fixture(params=ENGINES)
