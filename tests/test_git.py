@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -80,6 +81,27 @@ def state(folder: Path) -> dict[str, tuple[int, bytes]]:
         for p in folder.rglob("*")
         if p.is_file() and not p.is_symlink()
     }
+
+
+def test_the_process_that_reads_objects_ends_with_who_asked(work: Path, tmp_path: Path) -> None:
+    """A service opens a repository each round: none may wait for the garbage collector."""
+
+    def readers() -> int:
+        mine = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "cat-file"], text=True,
+                              stdout=subprocess.PIPE)  # fmt: skip
+        return len(mine.stdout.split())
+
+    gc.collect()
+    before = readers()
+    gc.disable()
+    try:
+        tree = opened(work, tmp_path).tree("HEAD")
+        assert tree.read("environments/a/environment.yaml") == b"name: a\n"
+        assert readers() == before + 1
+        del tree
+        assert readers() == before
+    finally:
+        gc.enable()
 
 
 def test_a_commits_tree_lists_and_reads_files_and_follows_links_inside_it(

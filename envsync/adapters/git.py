@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from envsync.adapters.commit_tree import WHOLE, CommitTree
@@ -48,7 +49,7 @@ class GitRepository:
         """
         self._root = root
         self._git = GitProgram(root, environ)
-        self._run = self._git.run
+        self._run, self._must = self._git.run, self._git.must
         self._wanted_remote = remote
         self._objects = cache / "git" / sha256_hex(str(root.resolve()).encode())[:16]
         self._remote: str | None = None
@@ -117,7 +118,7 @@ class GitRepository:
             return known
         tree = CommitTree(
             commit.id,
-            list_paths=lambda paths: self._list_tree(commit.id, paths),
+            list_paths=partial(_list_tree, self._git, commit.id),
             read_blob=self._git.read,
             wanted=WATCHED,
         )
@@ -296,10 +297,6 @@ class GitRepository:
             tags.append(_parse_tag_object(ref, kind == b"tag", body))
         return tags, missing
 
-    def _list_tree(self, commit: str, paths: Sequence[str]) -> bytes:
-        below = [] if WHOLE in paths else ["--", *paths]
-        return self._must("ls-tree", "-r", "-t", "-z", "--full-tree", commit, *below).out
-
     def _cached_objects(self) -> Mapping[str, str]:
         if not self._places:
             self._objects.mkdir(parents=True, exist_ok=True)
@@ -317,17 +314,6 @@ class GitRepository:
             reason=f"could not {deed} the git remote {self.remote!r}: {said}",
         )
 
-    def _must(
-        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
-    ) -> Ran:
-        ran = self._run(*arguments, stdin=stdin, environment=environment)
-        if ran.code != 0:
-            raise Unavailable(
-                f"git {arguments[0]} failed with code {ran.code}",
-                detail=without_secrets(ran.err.strip()),
-            )
-        return ran
-
 
 @dataclass(frozen=True, slots=True)
 class _Tag:
@@ -336,6 +322,12 @@ class _Tag:
     commit: str
     date: int
     message: str
+
+
+def _list_tree(git: GitProgram, commit: str, paths: Sequence[str]) -> bytes:
+    # No method: a tree that knew its repository would keep its reader for the garbage collector.
+    below = [] if WHOLE in paths else ["--", *paths]
+    return git.must("ls-tree", "-r", "-t", "-z", "--full-tree", commit, *below).out
 
 
 def _records(tags: Sequence[_Tag]) -> Records:

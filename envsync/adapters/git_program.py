@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from envsync.errors import InvalidInput, Unavailable
+from envsync.model.places import without_secrets
 
 _QUIET = {
     # Never write the index as a side effect of reading, never wait for a password at a prompt.
@@ -65,6 +66,18 @@ class GitProgram:
                 check=False,
             )
         return Ran(code=ran.returncode, out=ran.stdout, err=ran.stderr.decode("utf-8", "replace"))
+
+    def must(
+        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+    ) -> Ran:
+        """Run a command that cannot fail in a repository that is whole; Unavailable if it does."""
+        ran = self.run(*arguments, stdin=stdin, environment=environment)
+        if ran.code != 0:
+            raise Unavailable(
+                f"git {arguments[0]} failed with code {ran.code}",
+                detail=without_secrets(ran.err.strip()),
+            )
+        return ran
 
     def read(self, oid: str) -> bytes:
         """Return an object's bytes; Unavailable when git cannot read it."""
