@@ -280,6 +280,11 @@ def test_a_change_of_twelve_packages_reads_well(golden: Golden) -> None:
     golden.check("plan/comment-of-twelve-packages", plan_markdown(of_twelve()))
 
 
+def test_a_package_from_elsewhere_is_counted_where_the_table_is_folded() -> None:
+    (summary,) = [line for line in plan_markdown(of_twelve()).splitlines() if "<summary>" in line]
+    assert "1 from another channel or host" in summary
+
+
 def test_each_move_between_channels_is_named() -> None:
     def locked(*channels: str) -> dict[str, tuple[LockedPackage, ...]]:
         return {
@@ -301,7 +306,7 @@ def test_each_move_between_channels_is_named() -> None:
         " `lib2` (`bioconda` → `conda-forge/label/rc`). Other people"
     )
     assert line in plan_markdown(plan)
-    assert "~ lib2  1.0, rebuilt  from conda-forge/label/rc, before from bioconda" in plan_text(
+    assert "~ lib2  1.0, new build  from conda-forge/label/rc, before from bioconda" in plan_text(
         plan
     )
 

@@ -116,7 +116,28 @@ def test_what_is_broken_on_both_sides_is_not_the_branch_s_doing(branched: Team) 
     assert "envsync lock serve\n" in done.out
 
 
-def test_the_command_of_the_comment_does_it_after_the_merge(branched: Team) -> None:
+def test_a_policy_that_lets_it_pass_is_named_and_none_is_not(branched: Team) -> None:
+    branched.ask("train", "tiny-00004")
+    line = "- ✅ `policy`: nothing breaks a rule of 'policy:' in envsync.yaml\n"
+    assert line not in branched.envsync("plan", "--base", "main", "--format", "markdown").out
+    branched.repository.git("switch", "--quiet", "main")
+    branched.settings("policy: {packages: {forbidden: [tiny-00009]}}\n")
+    branched.repository.commit("a policy")
+    branched.repository.git("switch", "--quiet", "newer")
+    branched.repository.git("merge", "--quiet", "--no-edit", "main")
+    assert line in branched.envsync("plan", "--base", "main", "--format", "markdown").out
+    branched.ask("train", "tiny-00004", "tiny-00007")
+    branched.repository.git("switch", "--quiet", "main")
+    branched.settings("policy: {packages: {forbidden: [tiny-00007]}}\n")
+    branched.repository.commit("a stricter one")
+    branched.repository.git("switch", "--quiet", "newer")
+    refused = branched.envsync("plan", "--base", "main", "--format", "markdown").out
+    assert line not in refused[refused.index("### `train`") :]
+    assert "- ❌ `policy`: " in refused
+
+
+@pytest.mark.parametrize("how", ["--no-ff", "--squash"])
+def test_the_command_of_the_comment_does_it_after_the_merge(branched: Team, how: str) -> None:
     branched.repository.git("switch", "--quiet", "main")
     branched.ask("web", "tiny-00006")  # merged, and not applied yet
     branched.repository.git("switch", "--quiet", "-C", "newer")
@@ -124,7 +145,8 @@ def test_the_command_of_the_comment_does_it_after_the_merge(branched: Team) -> N
     comment = branched.envsync("plan", "--base", "main", "--format", "markdown").out
     (command,) = [line for line in comment.splitlines() if line.startswith("envsync apply")]
     branched.repository.git("switch", "--quiet", "main")
-    branched.repository.git("merge", "--quiet", "--no-ff", "-m", "merge", "newer")
+    branched.repository.git("merge", "--quiet", how, "-m", "merge", "newer")
+    branched.repository.git("commit", "--quiet", "--allow-empty", "-m", "merged")
     assert branched.envsync(*command.split()[1:]).code == 0
     assert branched.versions("train") == ["1", "2"]
     assert branched.versions("web") == ["1"]

@@ -118,6 +118,11 @@ class Policy:
     own_registry: str = ""
     """``registry:`` of the same settings: what stands there is the repository's own."""
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether anything at all is forbidden or required."""
+        return self != Policy(own_registry=self.own_registry)
+
     def named(self, rule: str) -> str:
         """Return how messages call a rule: ``policy.channels``."""
         return f"policy.{rule} of {self.origin}" if self.origin else f"policy.{rule}"

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, replace
 from envsync.errors import EnvsyncError, InvalidInput
 from envsync.model.config import ENVIRONMENTS, LIFECYCLE, LOCKS
 from envsync.model.names import readable
+from envsync.model.policy import Policy
 from envsync.operations.desire import Wishes, desire
 from envsync.operations.load import environment_names
 from envsync.operations.policy import Judging
 from envsync.operations.readers import Readers
+from envsync.planning.checks import POLICY_GOOD
 from envsync.planning.plan import Base, Check, EnvironmentPlan
 from envsync.ports.git import GitReader
 from envsync.ports.tree import CommittedTree
@@ -33,18 +35,19 @@ class Compared:
     behind: frozenset[str] = field(default_factory=frozenset)
     """Those of `touched` that the target changed too since the branch began."""
 
-    def checked(self, plan: EnvironmentPlan) -> EnvironmentPlan:
-        """Add to the plan of an environment whether the target changed it too."""
-        if plan.name not in self.behind:
-            return plan
-        ref = self.base.ref
-        moved = Check(
-            name="target branch",
-            verdict="warn",
-            text=f"{ref} changed this environment too since the branch began:"
-            f" merge {ref} into the branch and lock again",
-        )
-        return replace(plan, checks=(*plan.checks, moved))
+    def checked(self, plan: EnvironmentPlan, policy: Policy) -> EnvironmentPlan:
+        """Add to a plan that *policy* lets it pass, and whether the target changed it too."""
+        checks = list(plan.checks)
+        if policy.has_rules and plan.state != "invalid":
+            checks.append(Check(name="policy", verdict="pass", text=POLICY_GOOD))
+        if plan.name in self.behind:
+            ref = self.base.ref
+            text = (
+                f"{ref} changed this environment too since the branch began:"
+                f" merge {ref} into the branch and lock again"
+            )
+            checks.append(Check(name="target branch", verdict="warn", text=text))
+        return replace(plan, checks=tuple(checks))
 
 
 def base_commit(git: GitReader, ref: str) -> str:

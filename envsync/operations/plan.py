@@ -115,7 +115,7 @@ def make_plan(
                 )
             )
     if compared is not None:
-        plans = [compared.checked(plan) for plan in plans]
+        plans = [compared.checked(plan, policy) for plan in plans]
     known = {record.name for record in records.records}
     removed = () if names else tuple(sorted(known - set(environment_names(tree))))
     if compared is not None:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 FOLD = 20
 """Packages that nobody asked for by name are counted, not listed, beyond this number."""
 
+NEW_BUILD = "new build"
+"""What people are told of the same version with another build string, or other bytes."""
+
 _SYMBOL = {"added": "+", "removed": "-"}
 
 
@@ -32,19 +35,26 @@ def changes_text(changes: Sequence[PackageChange], *, fold: int = FOLD) -> Itera
 
 
 def counted(changes: Sequence[PackageChange]) -> str:
-    """Return how many packages moved and how far: ``2 added, 1 minor``."""
+    """Return how many packages moved and how far: ``2 added, 1 minor``.
+
+    One that comes from elsewhere now is counted as that as well: it must not hide among the others.
+    """
     # Whoever has changes to count has loaded it; a plan without any does not.
     from envsync.model.package_changes import CHANGE_CLASSES
 
     counts = Counter(change.change for change in changes)
-    words = {kind: "rebuilt" if kind == "build" else kind for kind in CHANGE_CLASSES}
-    return ", ".join(f"{counts[kind]} {words[kind]}" for kind in CHANGE_CLASSES if counts[kind])
+    builds = NEW_BUILD if counts["build"] == 1 else f"{NEW_BUILD}s"
+    words = {kind: builds if kind == "build" else kind for kind in CHANGE_CLASSES}
+    told = [f"{counts[kind]} {words[kind]}" for kind in CHANGE_CLASSES if counts[kind]]
+    if moved := sum(change.channel_changed for change in changes):
+        told.append(f"{moved} from another channel or host")
+    return ", ".join(told)
 
 
 def _line(change: PackageChange, width: int, *, platforms: bool) -> str:
     moved = " → ".join(filter(None, (change.before_version, change.after_version)))
     if change.change == "build":
-        moved = f"{change.after_version}, rebuilt"
+        moved = f"{change.after_version}, {NEW_BUILD}"
     notes: list[str] = [] if change.change in {*_SYMBOL, "build"} else [change.change]
     if change.manager == "pip":
         notes.append("pip")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from envsync.model.config import ENVIRONMENTS
 from envsync.model.names import is_name
-from envsync.planning.changes_text import counted
-from envsync.planning.checks import LOCK_GOOD, STATE_GOOD, checks_of
+from envsync.planning.changes_text import NEW_BUILD, counted
+from envsync.planning.checks import LOCK_GOOD, POLICY_GOOD, STATE_GOOD, checks_of
 from envsync.planning.flags import Flag, flags_of
 from envsync.planning.markdown import LIMIT, code, codes, fold, table, units
 from envsync.planning.plan import CHANGING, Check, CheckVerdict, EnvironmentPlan, Plan, State
@@ -38,6 +38,7 @@ _OWN_REASONS = {
     "definition_changed", "packages_changed", "first_version", "in_sync", "environment_new",
 }  # fmt: skip
 """Reasons that say nothing which does not stand above or below them."""
+_OUR_WORDS = {LOCK_GOOD, POLICY_GOOD, STATE_GOOD}
 _MOST_ROWS = 300
 """Packages of one table; no team reads more."""
 _MOST_NAMES = 60
@@ -114,10 +115,10 @@ def _top(plan: Plan) -> Iterator[str]:
     yield f"{MARKER}{plan.id[:16]} of {plan.commit[:12]} -->"
     yield f"## envsync: {headline(plan)}"
     yield ""
-    into = f" into {code(plan.base.ref)}" if plan.base else ""
-    merging = f"Merging commit {code(plan.commit[:12])}{into}"
+    subject = f"Merged into {code(plan.base.ref)}, commit" if plan.base else "Commit"
+    changes = f"{subject} {code(plan.commit[:12])} changes"
     if not plan.environments and not plan.removed:
-        yield f"{merging} changes no environment."
+        yield f"{changes} no environment."
         yield from _policy(plan)
         return
     where = f", and keeps it in the registry {code(plan.registry)}" if plan.registry else ""
@@ -127,7 +128,7 @@ def _top(plan: Plan) -> Iterator[str]:
         else ""
     )
     yield (
-        f"{merging} changes conda environments. envsync builds a container image of each, from the"
+        f"{changes} conda environments. envsync builds a container image of each, from the"
         f" exact packages that are locked in git{where}. **Nothing has been built or published"
         f" yet;** this is what would be.{compared}"
     )
@@ -167,7 +168,7 @@ def headline(plan: Plan) -> str:
     if not parts:
         parts.append("no image changes")
     if risks:
-        parts.append(f"{_many(risks, 'thing')} to look at")
+        parts.append(_many(risks, "warning"))
     return ", ".join(parts)
 
 
@@ -197,6 +198,8 @@ def _environment(environment: EnvironmentPlan, plan: Plan, *, transitive: bool) 
             layers = f"{effort.layers_to_push} of {effort.layers} layers"
             layers += "; the registry has the others"
         facts.append(f"To upload: about {size(effort.bytes_to_push)} ({layers})")
+    if environment.before_version and environment.state in {"new_version", "reuse"}:
+        facts.append(f"Version {code(environment.before_version)} stays in the registry as it is")
     if facts:
         yield f"{'. '.join(facts)}."
         yield ""
@@ -277,18 +280,26 @@ def _row(change: PackageChange, *, everywhere: bool) -> list[str]:
     loud = change.change in {"major", "downgrade"}
     words = f"**{change.change}**" if loud else change.change
     if change.change == "build":
-        words = "rebuilt"
+        words = NEW_BUILD
     if change.channel_changed:
         words += f", **another {'host' if change.manager == 'pip' else 'channel'}**"
     manager = " (pip)" if change.manager == "pip" else ""
     return [
         f"{code(change.name)}{manager}",
-        code(change.before_version, 60),
-        code(change.after_version, 60),
+        *(code(text, 60) for text in _versions(change)),
         words,
         *([] if everywhere else [codes(change.platforms)]),
         _why(change),
     ]
+
+
+def _versions(change: PackageChange) -> tuple[str, str]:
+    """Return the version before and after, with the build where that is what differs."""
+    before = {d.before.build if d.before else "" for d in change.details}
+    after = {d.after.build if d.after else "" for d in change.details}
+    if change.change != "build" or len(before) != 1 or len(after) != 1 or before == after:
+        return change.before_version, change.after_version
+    return f"{change.before_version}={before.pop()}", f"{change.after_version}={after.pop()}"
 
 
 def _why(change: PackageChange) -> str:
@@ -304,7 +315,7 @@ def _why(change: PackageChange) -> str:
         return f"new request: {code(after, 80)}"
     if before != after:
         return f"request changed: {code(before, 80)} → {code(after, 80)}"
-    return f"request unchanged ({code(after, 80)}), locked again"
+    return f"request unchanged ({code(after, 80)}), lock renewed"
 
 
 def _checks(checks: Sequence[Check]) -> Iterator[str]:
@@ -313,7 +324,7 @@ def _checks(checks: Sequence[Check]) -> Iterator[str]:
         yield ""
     for check in checks:
         lines = check.text.splitlines()[:10] or [""]
-        words = lines[0] if check.text in {LOCK_GOOD, STATE_GOOD} else code(lines[0])
+        words = lines[0] if check.text in _OUR_WORDS else code(lines[0])
         yield f"- {_SIGNS[check.verdict]} {code(check.name, 40)}: {words}"
         yield from (f"    - {code(line)}" for line in lines[1:] if line.strip())
 
@@ -347,12 +358,17 @@ def _next(plan: Plan) -> Iterator[str]:
     if not names:
         yield "**Next:** nothing is to be done after the merge."
         return
-    where = "after the merge, on the target branch" if plan.base else "on this commit"
-    yield f"**Next:** {where}. If nothing there runs `envsync apply` by itself, run:"
+    if plan.base:
+        yield (
+            "**Next:** after the merge nothing is left to do where the target branch is applied by"
+            " itself (`envsync reconcile`, or a CI job). Elsewhere somebody runs there:"
+        )
+    else:
+        yield "**Next:** on this commit:"
     # Plans of a branch are about some environments; these must be named to get the same plan.
     named = names if plan.base else []
     yield from _command("envsync apply", named, f" --plan-id {plan.id[:16]}")
-    yield "It does exactly what stands above, or stops and says what has changed since."
+    yield "It does exactly what is described above, or stops and says what has changed meanwhile."
 
 
 def _command(command: str, names: Sequence[str], options: str = "") -> Iterator[str]:

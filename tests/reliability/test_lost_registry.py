@@ -30,9 +30,13 @@ def live(team: Team, base: str, chance: random.Random) -> None:
     """Make versions of environments of every kind that can be made again."""
     team.settings(f"copy_images: true\ncompression: {chance.choice(('gzip', 'zstd'))}\n")
     team.ask("whole", image=base)
+    asked: dict[str, set[str]] = {}
     for number in range(chance.randint(2, 3)):
         for name in KINDS[:3] if number == 0 else chance.sample(KINDS[:3], 2):
-            packages = chance.sample(PACKAGES, chance.randint(1, 2))
+            # What was asked for last would make no version.
+            choices = [chance.sample(PACKAGES, chance.randint(1, 2)) for _ in range(9)]
+            packages = next(chosen for chosen in choices if set(chosen) != asked.get(name))
+            asked[name] = set(packages)
             text = BOTH if name == "both" else ""
             team.ask(name, *packages, image=base if name == "based" else "scratch", text=text)
         done = team.envsync("apply")
