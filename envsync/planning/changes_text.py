@@ -45,10 +45,9 @@ def counted(changes: Sequence[PackageChange]) -> str:
     counts = Counter(change.change for change in changes)
     builds = NEW_BUILD if counts["build"] == 1 else f"{NEW_BUILD}s"
     words = {kind: builds if kind == "build" else kind for kind in CHANGE_CLASSES}
-    told = [f"{counts[kind]} {words[kind]}" for kind in CHANGE_CLASSES if counts[kind]]
-    if moved := sum(change.channel_changed for change in changes):
-        told.append(f"{moved} from another channel or host")
-    return ", ".join(told)
+    told = ", ".join(f"{counts[kind]} {words[kind]}" for kind in CHANGE_CLASSES if counts[kind])
+    moved = sum(change.channel_changed for change in changes)
+    return f"{told}; {moved} of these from another channel or host" if moved else told
 
 
 def _line(change: PackageChange, width: int, *, platforms: bool) -> str:

@@ -12,7 +12,10 @@ _POLICY = "policy"
 _REGISTRY = "registry"
 _STATE = "git and registry"
 
-LOCK_GOOD = "the locked packages are what the spec asks for, on every platform"
+LOCK_GOOD = (
+    "the locked packages are what the spec asks for, on every platform"
+    " (this does not judge where they come from)"
+)
 POLICY_GOOD = "nothing breaks a rule of 'policy:' in envsync.yaml"
 STATE_GOOD = "the versions recorded in git and those in the registry do not contradict each other"
 

@@ -115,8 +115,12 @@ def _top(plan: Plan) -> Iterator[str]:
     yield f"{MARKER}{plan.id[:16]} of {plan.commit[:12]} -->"
     yield f"## envsync: {headline(plan)}"
     yield ""
-    subject = f"Merged into {code(plan.base.ref)}, commit" if plan.base else "Commit"
-    changes = f"{subject} {code(plan.commit[:12])} changes"
+    commit = code(plan.commit[:12])
+    changes = (
+        f"Merging this (commit {commit}) into {code(plan.base.ref)} would change"
+        if plan.base
+        else f"Commit {commit} changes"
+    )
     if not plan.environments and not plan.removed:
         yield f"{changes} no environment."
         yield from _policy(plan)
@@ -199,7 +203,10 @@ def _environment(environment: EnvironmentPlan, plan: Plan, *, transitive: bool) 
             layers += "; the registry has the others"
         facts.append(f"To upload: about {size(effort.bytes_to_push)} ({layers})")
     if environment.before_version and environment.state in {"new_version", "reuse"}:
-        facts.append(f"Version {code(environment.before_version)} stays in the registry as it is")
+        facts.append(
+            f"Whoever asks for `latest` would get it; version {code(environment.before_version)}"
+            " stays available"
+        )
     if facts:
         yield f"{'. '.join(facts)}."
         yield ""
@@ -282,7 +289,8 @@ def _row(change: PackageChange, *, everywhere: bool) -> list[str]:
     if change.change == "build":
         words = NEW_BUILD
     if change.channel_changed:
-        words += f", **another {'host' if change.manager == 'pip' else 'channel'}**"
+        what = "host" if change.manager == "pip" else "channel"
+        words += f", **another {what}**: {_moves(change)}"
     manager = " (pip)" if change.manager == "pip" else ""
     return [
         f"{code(change.name)}{manager}",
@@ -291,6 +299,14 @@ def _row(change: PackageChange, *, everywhere: bool) -> list[str]:
         *([] if everywhere else [codes(change.platforms)]),
         _why(change),
     ]
+
+
+def _moves(change: PackageChange) -> str:
+    moves = [
+        f"{code(before, 60) or 'none'} → {code(after, 60) or 'none'}"
+        for before, after in change.channel_moves
+    ]
+    return "; ".join(moves[:2]) + (f" and {len(moves) - 2} more" if len(moves) > 2 else "")
 
 
 def _versions(change: PackageChange) -> tuple[str, str]:
@@ -360,8 +376,8 @@ def _next(plan: Plan) -> Iterator[str]:
         return
     if plan.base:
         yield (
-            "**Next:** after the merge nothing is left to do where the target branch is applied by"
-            " itself (`envsync reconcile`, or a CI job). Elsewhere somebody runs there:"
+            "**Next:** if the target branch is applied automatically (by `envsync reconcile`, or a"
+            " CI job), nothing is left to do after the merge. Otherwise somebody runs there:"
         )
     else:
         yield "**Next:** on this commit:"
