@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from benchmarks.fleet import Fleet
 from benchmarks.measure import Candidate, Usage, observed, timed
-from envsync.adapters.manifest_bytes import MANIFEST_TYPES
+from envsync.adapters.registry.manifest_bytes import MANIFEST_TYPES
 from envsync.operations.observe import READS_AT_ONCE
 from tests.parts.process import tool
 

@@ -67,7 +67,7 @@ def _one(place: Checkout, channel: Path, runs: int) -> Table:
 
 
 def _in_process(place: Checkout, channel: Path) -> Candidate:
-    from envsync.adapters.rattler_solver import RattlerSolver
+    from envsync.adapters.solving.rattler_solver import RattlerSolver
     from envsync.ports.solver import CondaRequest, Solution
 
     request = CondaRequest(

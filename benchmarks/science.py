@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.checkout import checkout
 from benchmarks.large import LARGE, large_channel
 from benchmarks.published import Published
-from envsync.adapters.conda_lock_file import parse_lock
+from envsync.adapters.locks.conda_lock_file import parse_lock
 from envsync.model.lock import LockedPackage
 from tests.parts.baseimage import debian_base
 from tests.parts.cache import cached, key_of, source_key

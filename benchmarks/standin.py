@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.checkout import Checkout
 from benchmarks.measure import Candidate, Usage, timed
-from envsync.adapters.conda_lock_file import parse_lock
+from envsync.adapters.locks.conda_lock_file import parse_lock
 
 NAME = "conda-lock, a solver that takes no time"
 _WORDS = "conda-lock lock --conda ./conda -p linux-64 -f conda.yaml --lockfile other.yml"

@@ -19,10 +19,10 @@ from rattler.package_cache import PackageCache, ValidationMode
 from rattler.package_streaming import PackageArchive
 from rattler.platform import Subdir
 
-from envsync.adapters.build_cache import BuildCacheFolder
-from envsync.adapters.build_folder import BuildFolder
-from envsync.adapters.oci_layout import LayoutRegistry
-from envsync.adapters.package_store import ArchiveStore
+from envsync.adapters.building.build_cache import BuildCacheFolder
+from envsync.adapters.building.build_folder import BuildFolder
+from envsync.adapters.building.package_store import ArchiveStore
+from envsync.adapters.registry.oci_layout import LayoutRegistry
 from envsync.model.definition import Definition, PackageIdentity, PlatformDefinition
 from envsync.model.lock import BasePlatform, ImageLock, Lock, LockedPackage
 from envsync.oci.descriptor import Descriptor, RawManifest

@@ -34,14 +34,14 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         name="records are pushed atomically",
-        file="adapters/git.py",
+        file="adapters/git/repository.py",
         old='"--quiet", "--atomic", "--no-verify"',
         new='"--quiet", "--no-verify"',
         tests=["tests/test_git.py", "tests/reliability/test_git_faults.py"],
     ),
     Mutation(
         name="records are created and never moved",
-        file="adapters/git.py",
+        file="adapters/git/repository.py",
         old='leases = [f"--force-with-lease={ref}:" for ref in wanted]',
         new='leases = ["--force"]',
         tests=["tests/test_git.py"],
@@ -66,21 +66,21 @@ MUTATIONS = (
     ),
     Mutation(
         name="only a proved 404 is absent",
-        file="adapters/http_registry.py",
+        file="adapters/registry/http_registry.py",
         old="elif answer.status == 404 and answer.origin == self._host.origin:",
         new="elif answer.status >= 400:",
         tests=["tests/registry/test_http_reading.py", "tests/reliability/test_unknown.py"],
     ),
     Mutation(
         name="digests of what is read are compared",
-        file="adapters/streams.py",
+        file="adapters/registry/streams.py",
         old='if (found := f"sha256:{digest.hexdigest()}") != descriptor.digest:',
         new="if (found := f\"sha256:{digest.hexdigest()}\") == '':",
         tests=["tests/registry/test_contract.py", "tests/registry/test_http_reading.py"],
     ),
     Mutation(
         name="archives are compared with the lock's hash",
-        file="adapters/archives.py",
+        file="adapters/building/archives.py",
         old="    if found != package.sha256:\n        raise InvalidInput(\n",
         new="    if not found:\n        raise InvalidInput(\n",
         tests=["tests/test_build.py", "tests/test_wheels.py"],
@@ -101,7 +101,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="files are written aside and renamed",
-        file="adapters/aside.py",
+        file="adapters/files/aside.py",
         old='            reach("file-rename.before")\n            path.replace(target)\n',
         new='            target.write_bytes(b"")\n            reach("file-rename.before")\n'
         "            path.replace(target)\n",
@@ -109,7 +109,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a login is sent to its own registry only",
-        file="adapters/registry_host.py",
+        file="adapters/registry/registry_host.py",
         old="if authorization and origin == self.origin:",
         new="if authorization:",
         tests=["tests/registry/test_http_login.py", "tests/registry/test_http_writing.py"],

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
 from envsync.model.conda_file_reader import read_conda_file
 from envsync.model.document import Faults, Mapping, Node
 from envsync.model.spec import CondaFile

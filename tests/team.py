@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envsync.adapters.conda_lock_file import parse_lock
-from envsync.adapters.git import GitRepository as Arbiter
-from envsync.adapters.oci_layout import LayoutRegistry
-from envsync.adapters.registries import Registries, RegistrySettings
-from envsync.adapters.strict_yaml import parse_document
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.repository import GitRepository as Arbiter
+from envsync.adapters.locks.conda_lock_file import parse_lock
+from envsync.adapters.registry.oci_layout import LayoutRegistry
+from envsync.adapters.registry.registries import Registries, RegistrySettings
 from envsync.cli.main import run
 from envsync.cli.session import Session
 from envsync.model.definition import as_recorded

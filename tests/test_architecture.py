@@ -26,6 +26,20 @@ ALLOWED = {
 }
 """Room to the rooms it may import, besides itself."""
 
+ADAPTERS = {
+    "files": set[str](),
+    "http": set[str](),
+    "git": set[str](),
+    "running": set[str](),
+    "locks": {"files"},
+    "registry": {"http", "files"},
+    "solving": {"http"},
+    "building": {"http", "solving"},
+    "engine": {"registry"},
+    "forges": {"http", "registry"},
+}
+"""Room of the adapters to those that it may import, besides itself."""
+
 PURE = {"model", "oci", "planning", "ports", "errors"}
 """Rooms that use the standard library and a short list of pure libraries only."""
 
@@ -72,6 +86,22 @@ def test_imports_run_one_way() -> None:
         for name in imports(path):
             target = first_room(name)
             if target not in {"", here} and target not in ALLOWED[here]:
+                bad.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not bad, "\n".join(bad)
+
+
+def test_adapters_know_few_of_each_other() -> None:
+    folder = ROOT / "adapters"
+    assert {path.name for path in folder.iterdir() if path.is_dir()} - {"__pycache__"} == set(
+        ADAPTERS
+    )
+    bad = []
+    for path in folder.rglob("*.py"):
+        here = path.relative_to(folder).parts[0]
+        for name in imports(path):
+            _, _, rest = name.partition("envsync.adapters.")
+            target = rest.split(".")[0]
+            if target not in {"", here} and target not in ADAPTERS[here]:
                 bad.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not bad, "\n".join(bad)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import envsync
-from envsync.adapters.docker_config import DockerConfig
+from envsync.adapters.registry.docker_config import DockerConfig
 from envsync.errors import EnvsyncError
 from tests.reliability.counts import count
 from tests.team import Team

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from envsync.adapters.registries import Registries, RegistrySettings
+from envsync.adapters.registry.registries import Registries, RegistrySettings
 from envsync.model.reading import Present
 from envsync.oci.descriptor import digest_of
 from tests.parts.baseimage import hollow_base

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from rattler import PrefixRecord
 
-from envsync.adapters.build_folder import BuildFolder
-from envsync.adapters.oci_layout import LayoutRegistry
+from envsync.adapters.building.build_folder import BuildFolder
+from envsync.adapters.registry.oci_layout import LayoutRegistry
 from envsync.errors import InvalidInput, LockStale, PolicyRefused, Unavailable
 from envsync.model.lock import Lock, LockedPackage
 from envsync.oci.config import BaseConfig, environment, parse_base_config

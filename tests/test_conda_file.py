@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envsync.adapters.strict_yaml import parse_document
+from envsync.adapters.files.strict_yaml import parse_document
 from envsync.errors import InvalidInput
 from envsync.model.canonical import sha256_hex
 from envsync.model.match_spec import Problem

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from envsync.adapters.registries import Registries, RegistrySettings
+from envsync.adapters.registry.registries import Registries, RegistrySettings
 from envsync.errors import InvalidInput
 from envsync.model.copy_target import ArchiveTarget, RegistryTarget, parse_copy_target
 from envsync.model.passport import RECORD, passport, read_passport

@@ -15,7 +15,7 @@ from docker.utils.build import exclude_paths
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envsync.adapters.strict_yaml import parse_document
+from envsync.adapters.files.strict_yaml import parse_document
 from envsync.model.config import Config
 from envsync.model.definition import BuildDefinition, ContextFile, Definition, definition_of
 from envsync.model.dockerfile import instructions, pinned, uses

@@ -13,9 +13,9 @@ from conda_lock.conda_lock import render_lockfile_for_platform
 from conda_lock.lockfile import parse_conda_lock_file
 from packaging.requirements import Requirement
 
-from envsync.adapters.conda_lock_file import parse_lock
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
+from envsync.adapters.locks.conda_lock_file import parse_lock
 from envsync.errors import InvalidInput
 from envsync.model.conda_file_reader import read_conda_file
 from envsync.model.config import Config

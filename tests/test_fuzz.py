@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from envsync.adapters.conda_lock_file import parse_lock
-from envsync.adapters.docker_config import DockerConfig
-from envsync.adapters.git import _parse_tag_object, _records
-from envsync.adapters.oci_layout import LayoutRegistry
-from envsync.adapters.rattler_match import matches
-from envsync.adapters.registries import Registries, RegistrySettings
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.wire import Timeouts
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.repository import _parse_tag_object, _records
+from envsync.adapters.http.wire import Timeouts
+from envsync.adapters.locks.conda_lock_file import parse_lock
+from envsync.adapters.registry.docker_config import DockerConfig
+from envsync.adapters.registry.oci_layout import LayoutRegistry
+from envsync.adapters.registry.registries import Registries, RegistrySettings
+from envsync.adapters.solving.rattler_match import matches
 from envsync.cli.commands.apply import _read
 from envsync.errors import EnvsyncError
 from envsync.model.dockerfile import needs_buildkit, uses

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.git import GitRepository
+from envsync.adapters.git.repository import GitRepository
 from envsync.errors import InvalidInput, NotAllowed
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envsync.adapters.strict_yaml import parse_document
+from envsync.adapters.files.strict_yaml import parse_document
 from envsync.model.config import Config
 from envsync.model.definition import (
     BuildDefinition,

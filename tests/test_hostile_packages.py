@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from envsync.adapters import conda_archive
+from envsync.adapters.building import conda_archive
 from envsync.errors import InvalidInput
 from envsync.model.lock import LockedPackage
 from tests.images import build_into, file_system, lock_of, prefix_of

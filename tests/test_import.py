@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from envsync.adapters.new_files import NewFiles
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.new_files import NewFiles
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
 from envsync.errors import InvalidInput
 from envsync.model.config import Config
 from envsync.model.names import is_name

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from envsync import Client
-from envsync.adapters.new_files import NewFiles
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.new_files import NewFiles
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
 from envsync.errors import InvalidInput
 from envsync.model.canonical import sha256_hex
 from envsync.model.spec import CondaFile, Spec

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envsync.adapters.build_cache import BuildCacheFolder
-from envsync.adapters.build_folder import BuildFolder
+from envsync.adapters.building.build_cache import BuildCacheFolder
+from envsync.adapters.building.build_folder import BuildFolder
 from envsync.errors import InvalidInput
 from envsync.model.canonical import canonical_json
 from envsync.model.definition import PackageIdentity
@@ -229,7 +229,7 @@ def test_what_a_killed_build_left_goes_with_the_next_and_a_living_one_stays(
 ) -> None:
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from envsync.adapters.build_folder import BuildFolder\n"
+        "from envsync.adapters.building.build_folder import BuildFolder\n"
         "BuildFolder(Path(sys.argv[1])).staging('left'); os._exit(9)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)])

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.yaml_edit import edit_document
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.files.yaml_edit import edit_document
 from envsync.errors import InvalidInput
 from envsync.model.config import Config
 from envsync.model.document import Faults, Mapping, Node, Scalar

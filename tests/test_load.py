@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
 from envsync.errors import InvalidInput
 from envsync.model.config import Config
 from envsync.model.document import Faults, Mapping, Node, Scalar, Sequence

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from envsync.adapters.conda_lock_file import parse_lock
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
+from envsync.adapters.locks.conda_lock_file import parse_lock
 from envsync.model.canonical import sha256_hex
 from envsync.model.lock import ImageLock, Lock, LockedPackage
 from envsync.model.lock_text import render_conda_lock, render_image

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from envsync.adapters.oci_layout import LayoutRegistry
-from envsync.adapters.oci_layout_files import REF_NAME
+from envsync.adapters.registry.oci_layout import LayoutRegistry
+from envsync.adapters.registry.oci_layout_files import REF_NAME
 from envsync.errors import InvalidInput
 from envsync.oci.descriptor import INDEX, MANIFEST, Descriptor, RawManifest, digest_of
 from envsync.operations.publish import whole_image

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envsync.adapters.rattler_match import matches
-from envsync.adapters.strict_yaml import parse_document
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.solving.rattler_match import matches
 from envsync.model.config import Config
 from envsync.model.config_reader import read_config
 from envsync.model.document import Faults

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import envsync.planning
-from envsync.adapters.git_changes import read_changes
+from envsync.adapters.git.git_changes import read_changes
 from envsync.model.canonical import sha256_hex
 from tests.parts.process import tool
 from tests.team import Team

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.docker_config import Credentials
+from envsync.adapters.registry.docker_config import Credentials
 from envsync.client.registry_logins import FILE, VariableLogins, logins, variable_part
 from envsync.errors import InvalidInput
 from tests.parts.baseimage import BaseImage

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envsync.adapters.conda_lock_file import parse_lock
-from envsync.adapters.git import GitRepository
-from envsync.adapters.memory_folder import MemoryFolder, this_program
-from envsync.adapters.strict_yaml import parse_document
+from envsync.adapters.building.memory_folder import MemoryFolder, this_program
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.repository import GitRepository
+from envsync.adapters.locks.conda_lock_file import parse_lock
 from envsync.errors import Unavailable
 from envsync.model.canonical import sha256_hex
 from envsync.model.lock import LockedPackage

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.oci_layout import LayoutRegistry
+from envsync.adapters.registry.oci_layout import LayoutRegistry
 from envsync.model.lock import LockedPackage
 from envsync.oci.codec import GZIP
 from envsync.operations.carry_out import _compare

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from conda_lock.lockfile import parse_conda_lock_file
 
-from envsync.adapters.conda_lock_file import parse_lock
-from envsync.adapters.rattler_match import matches
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
+from envsync.adapters.locks.conda_lock_file import parse_lock
+from envsync.adapters.solving.rattler_match import matches
 from envsync.operations.load import load_repository
 from envsync.operations.lock import check_locks
 from envsync.planning.freshness import LockRules

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envsync.adapters.strict_yaml import parse_document
+from envsync.adapters.files.strict_yaml import parse_document
 from envsync.errors import Fault, InvalidInput
 from envsync.model.document import Faults
 from envsync.model.settings_reader import SETTINGS_KEYS

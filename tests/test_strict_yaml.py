@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envsync.adapters import strict_yaml
-from envsync.adapters.strict_yaml import Limits, parse_document
+from envsync.adapters.files import strict_yaml
+from envsync.adapters.files.strict_yaml import Limits, parse_document
 from envsync.errors import InvalidInput
 from envsync.model.document import Faults, Mapping, Node, Scalar, Sequence
 from tests.reliability.counts import count

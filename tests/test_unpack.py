@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.inside import Inside
-from envsync.adapters.layer_files import LayerFiles
-from envsync.adapters.oci_layout import LayoutRegistry
-from envsync.adapters.unpacked_images import UnpackedImages
+from envsync.adapters.registry.oci_layout import LayoutRegistry
+from envsync.adapters.running.inside import Inside
+from envsync.adapters.running.layer_files import LayerFiles
+from envsync.adapters.running.unpacked_images import UnpackedImages
 from envsync.errors import EnvsyncError, InvalidInput, Unavailable
 from envsync.oci.descriptor import LAYER_GZIP, MANIFEST, Descriptor, RawManifest, digest_of
 from envsync.oci.run_config import parse_run_config

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rattler import Channel, MatchSpec, VirtualPackage, install, solve
 
-from envsync.adapters.conda_lock_file import parse_lock, read_conda_lock
-from envsync.adapters.conda_prefix import read_prefix
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
+from envsync.adapters.locks.conda_lock_file import parse_lock, read_conda_lock
+from envsync.adapters.solving.conda_prefix import read_prefix
 from envsync.model.conda_pins import channel_text, roots
 from envsync.model.document import Faults, Mapping
 from envsync.model.explicit_text import is_explicit, parse_explicit, render_explicit

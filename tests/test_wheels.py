@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envsync.adapters.downloads import Downloads, plain_wire
-from envsync.adapters.wheels import WheelStore
+from envsync.adapters.building.wheels import WheelStore
+from envsync.adapters.http.downloads import Downloads, plain_wire
 from envsync.errors import InvalidInput, Unavailable
 from envsync.model.lock import LockedPackage
 from envsync.oci.entry import CONSTANT_TIME, Entry, File

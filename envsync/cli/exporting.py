@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.git.worktree import WorkTree
 from envsync.cli.output import warn
 from envsync.cli.session import Session
 from envsync.model.exports.source import Source

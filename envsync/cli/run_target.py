@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
 from envsync.cli.output import warn
 from envsync.cli.run_wiring import anonymous_memory, anonymous_parts, anonymous_registry
 from envsync.cli.session import Session

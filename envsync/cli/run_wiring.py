@@ -34,7 +34,7 @@ _RUNS = (
 def open_engine(session: Session, name: EngineName, told: Callable[[str], None]) -> Engine:
     """Return the engine that is asked for; without one that answers, this system itself."""
     if name != "none":
-        from envsync.adapters.docker_engine import DockerEngine
+        from envsync.adapters.engine.docker_engine import DockerEngine
 
         try:
             return DockerEngine(session.environ, session.hosts().login)
@@ -42,7 +42,7 @@ def open_engine(session: Session, name: EngineName, told: Callable[[str], None])
             if name == "docker":
                 raise
             told(f"{error.summary}: the image is unpacked and entered without one")
-    from envsync.adapters.namespaces import Namespaces
+    from envsync.adapters.running.namespaces import Namespaces
 
     terminal = {"TERM": session.environ["TERM"]} if "TERM" in session.environ else {}
     return Namespaces(session.cache_folder() / "images", terminal=terminal)
@@ -50,23 +50,23 @@ def open_engine(session: Session, name: EngineName, told: Callable[[str], None])
 
 def anonymous_memory(session: Session) -> Memory:
     """Return what remembers anonymous images."""
-    from envsync.adapters.memory_folder import MemoryFolder
+    from envsync.adapters.building.memory_folder import MemoryFolder
 
     return MemoryFolder(session.cache / "anonymous" / "images", maker="1")
 
 
 def anonymous_registry(session: Session) -> RegistryWriter:
     """Return the registry of anonymous images."""
-    from envsync.adapters.oci_layout import LayoutRegistry
+    from envsync.adapters.registry.oci_layout import LayoutRegistry
 
     return LayoutRegistry(session.cache / "anonymous" / "registry")
 
 
 def anonymous_parts(session: Session, config: Config, progress: Progress) -> AnonymousParts:
     """Return what an anonymous environment is made with; everything of it stays in the cache."""
-    from envsync.adapters.lock_folders import LockFolders
-    from envsync.adapters.node_turns import NodeTurns
-    from envsync.adapters.worktree import WorkTree
+    from envsync.adapters.git.worktree import WorkTree
+    from envsync.adapters.locks.lock_folders import LockFolders
+    from envsync.adapters.running.node_turns import NodeTurns
     from envsync.client.build_parts import plant
     from envsync.operations.carry_out import carry_out
     from envsync.operations.publish import Uploads
@@ -118,7 +118,7 @@ def run_of(environ: Mapping[str, str]) -> str:
 
 def script_file(folder: Path, content: bytes) -> Path:
     """Keep a setup script where a container can be given it, executable, under its own hash."""
-    from envsync.adapters.aside import Aside
+    from envsync.adapters.files.aside import Aside
     from envsync.model.canonical import sha256_hex
 
     target = folder / "scripts" / sha256_hex(content)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from envsync.adapters.build_cache import BuildCacheFolder
-from envsync.adapters.build_folder import BuildFolder
-from envsync.adapters.cache_folder import CacheFolder
-from envsync.adapters.package_store import ArchiveStore
+from envsync.adapters.building.build_cache import BuildCacheFolder
+from envsync.adapters.building.build_folder import BuildFolder
+from envsync.adapters.building.cache_folder import CacheFolder
+from envsync.adapters.building.package_store import ArchiveStore
 from envsync.client.cache_settings import cache_limit, package_folders
 from envsync.client.parts import Parts
 from envsync.model.config import Config

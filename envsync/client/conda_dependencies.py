@@ -42,7 +42,7 @@ class CondaDependencies:
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> CondaDependencies:
         """Read a conda file; InvalidInput has every fault of it."""
-        from envsync.adapters.worktree import WorkTree
+        from envsync.adapters.git.worktree import WorkTree
 
         file = Path(path)
         data = WorkTree(file.parent).read(file.name)
@@ -67,7 +67,7 @@ class CondaDependencies:
 
     @classmethod
     def _parsed(cls, data: bytes, name: str) -> CondaDependencies:
-        from envsync.adapters.strict_yaml import parse_document
+        from envsync.adapters.files.strict_yaml import parse_document
 
         faults = Faults()
         root = parse_document(data, name, faults)
@@ -119,7 +119,7 @@ class CondaDependencies:
 
     def save(self, path: str | os.PathLike[str] = SAVED_AS) -> Path:
         """Write the conda file and return its path; a file that is there is replaced."""
-        from envsync.adapters.new_files import NewFiles
+        from envsync.adapters.files.new_files import NewFiles
 
         file = Path(path)
         NewFiles(file.parent).replace(file.name, self.serialize_to_string().encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envsync.adapters.build_logs import BuildLogFolder
+from envsync.adapters.building.build_logs import BuildLogFolder
 from envsync.client.parts import Parts
 from envsync.operations.build_dockerfile import BuildSite
 from envsync.ports.dockerfiles import DockerfileEngine
@@ -17,7 +17,7 @@ def build_site(parts: Parts) -> BuildSite:
     """Return what builds; the engine's library is loaded when the first Dockerfile is built."""
 
     def connect() -> DockerfileEngine:
-        from envsync.adapters.docker_build import DockerBuilder
+        from envsync.adapters.engine.docker_build import DockerBuilder
 
         return DockerBuilder(
             parts.environ,

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from envsync.adapters.forge_api import ForgeApi
-from envsync.adapters.github import GitHub, github_headers, pull_of_commit
-from envsync.adapters.gitlab import GitLab
-from envsync.adapters.trust import DOCKER_CERTIFICATES, Trust
-from envsync.adapters.wire import Timeouts, Wire
+from envsync.adapters.forges.forge_api import ForgeApi
+from envsync.adapters.forges.github import GitHub, github_headers, pull_of_commit
+from envsync.adapters.forges.gitlab import GitLab
+from envsync.adapters.http.trust import DOCKER_CERTIFICATES, Trust
+from envsync.adapters.http.wire import Timeouts, Wire
 from envsync.client.registry_settings import registry_settings
 from envsync.errors import Misuse, NotAllowed
 from envsync.ports.forge import Forge

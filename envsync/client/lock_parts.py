@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from envsync.adapters.base_glibc import BaseGlibc
-from envsync.adapters.conda_lock_file import parse_lock
-from envsync.adapters.conda_lock_hash import content_hashes
-from envsync.adapters.lock_folders import LockFolders
-from envsync.adapters.rattler_solver import RattlerSolver
-from envsync.adapters.uv_resolver import UvResolver
+from envsync.adapters.locks.conda_lock_file import parse_lock
+from envsync.adapters.locks.conda_lock_hash import content_hashes
+from envsync.adapters.locks.lock_folders import LockFolders
+from envsync.adapters.solving.base_glibc import BaseGlibc
+from envsync.adapters.solving.rattler_solver import RattlerSolver
+from envsync.adapters.solving.uv_resolver import UvResolver
 from envsync.client.parts import Parts
 from envsync.model.config import Config
 from envsync.model.reference import EnvironmentReference, ImageReference

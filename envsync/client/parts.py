@@ -24,8 +24,8 @@ from envsync.model.names import repository_component
 from envsync.model.reference import parse_registry_location
 
 if TYPE_CHECKING:
-    from envsync.adapters.git import GitRepository
-    from envsync.adapters.registries import Registries as OpenRegistries
+    from envsync.adapters.git.repository import GitRepository
+    from envsync.adapters.registry.registries import Registries as OpenRegistries
     from envsync.model.lock import Lock, LockedPackage
     from envsync.operations.build_dockerfile import BuildSite
     from envsync.operations.build_job import BuildJob
@@ -96,7 +96,7 @@ class Parts:
 
     def git(self, config: Config | None = None) -> GitRepository:
         """Open the git repository; InvalidInput when there is none."""
-        from envsync.adapters.git import GitRepository
+        from envsync.adapters.git.repository import GitRepository
 
         if not (self.root / ".git").exists():
             raise InvalidInput(
@@ -112,7 +112,7 @@ class Parts:
 
     def committed_config(self, revision: str = "HEAD") -> Config:
         """Read the settings as a commit has them."""
-        from envsync.adapters.strict_yaml import parse_document
+        from envsync.adapters.files.strict_yaml import parse_document
         from envsync.model.document import Faults
         from envsync.operations.load import load_config
 
@@ -123,8 +123,8 @@ class Parts:
 
     def working_config(self) -> Config:
         """Read the settings as they stand in the working folder."""
-        from envsync.adapters.strict_yaml import parse_document
-        from envsync.adapters.worktree import WorkTree
+        from envsync.adapters.files.strict_yaml import parse_document
+        from envsync.adapters.git.worktree import WorkTree
         from envsync.model.document import Faults
         from envsync.operations.load import load_config
 
@@ -139,20 +139,20 @@ class Parts:
 
     def readers(self) -> Readers:
         """Return what turns files into values."""
-        from envsync.adapters.memory_folder import MemoryFolder, this_program
-        from envsync.adapters.strict_yaml import parse_document
+        from envsync.adapters.building.memory_folder import MemoryFolder, this_program
+        from envsync.adapters.files.strict_yaml import parse_document
         from envsync.operations.readers import Readers
 
         def parse_lock(conda_lock: bytes | None, image: bytes | None, folder: str) -> Lock | None:
             # A lock that did not change is remembered by what came of it.
-            from envsync.adapters.conda_lock_file import parse_lock as parsed
+            from envsync.adapters.locks.conda_lock_file import parse_lock as parsed
 
             return parsed(conda_lock, image, folder)
 
         def matches(text: str, package: LockedPackage) -> bool:
             # rattler takes a tenth of a second to load, and a lock whose request did not change
             # needs no matching at all.
-            from envsync.adapters.rattler_match import matches as rattler_matches
+            from envsync.adapters.solving.rattler_match import matches as rattler_matches
 
             return rattler_matches(text, package)
 
@@ -169,7 +169,7 @@ class Parts:
         """Return the registries of this process, by host."""
         with self._opening:
             if self._registries is None:
-                from envsync.adapters.registries import Registries
+                from envsync.adapters.registry.registries import Registries
                 from envsync.client.registry_settings import registry_settings
 
                 settings = registry_settings(self.environ, self.sleep)
@@ -178,7 +178,7 @@ class Parts:
 
     def registry(self, config: Config) -> tuple[RegistryWriter, Callable[[str], str]]:
         """Return the registry that envsync keeps, and how environments are called in it."""
-        from envsync.adapters.registries import open_registry
+        from envsync.adapters.registry.registries import open_registry
 
         if not config.registry:
             return open_registry(self._layout, self.hosts()), repository_component
@@ -220,7 +220,7 @@ class Parts:
 
     def source(self, host: str) -> RegistryReader:
         """Return the registry of an image reference, by its host, for reading."""
-        from envsync.adapters.registries import open_registry
+        from envsync.adapters.registry.registries import open_registry
 
         if host == LAYOUT_HOST:
             return open_registry(self._layout, self.hosts())
@@ -253,7 +253,7 @@ class Parts:
         return self._past(config, read.value), read.value
 
     def _past(self, config: Config, records: Records) -> Past:
-        from envsync.adapters.worktree import WorkTree
+        from envsync.adapters.git.worktree import WorkTree
         from envsync.operations.lifecycles import load_lifecycles
         from envsync.operations.load import environment_names
         from envsync.operations.look import Past
@@ -272,10 +272,10 @@ class Parts:
 
     def desk(self) -> Desk:
         """Return what changing files of the working folder needs."""
-        from envsync.adapters.new_files import NewFiles
-        from envsync.adapters.strict_yaml import parse_document
-        from envsync.adapters.worktree import WorkTree
-        from envsync.adapters.yaml_edit import edit_document
+        from envsync.adapters.files.new_files import NewFiles
+        from envsync.adapters.files.strict_yaml import parse_document
+        from envsync.adapters.files.yaml_edit import edit_document
+        from envsync.adapters.git.worktree import WorkTree
         from envsync.operations.lifecycle import Desk
 
         root = self.root
@@ -324,7 +324,7 @@ class Parts:
             return carry_out(job, tools)
 
         def workspace() -> AbstractContextManager[Workspace]:
-            from envsync.adapters.build_folder import BuildFolder
+            from envsync.adapters.building.build_folder import BuildFolder
 
             return BuildFolder(folder / "build")
 
@@ -345,7 +345,7 @@ class Parts:
 
     def lock_rules(self, config: Config) -> LockRules:
         """Return what locks are judged by."""
-        from envsync.adapters.rattler_match import matches
+        from envsync.adapters.solving.rattler_match import matches
         from envsync.planning.freshness import LockRules
 
         return LockRules(

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from envsync.adapters.private_clone import PrivateClone
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.private_clone import PrivateClone
+from envsync.adapters.git.worktree import WorkTree
 from envsync.client.parts import Parts
 from envsync.errors import InvalidInput
 from envsync.model.canonical import sha256_hex

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from envsync.adapters.docker_config import Credentials, CredentialSource, DockerConfig
+from envsync.adapters.registry.docker_config import Credentials, CredentialSource, DockerConfig
 from envsync.errors import InvalidInput
 from envsync.model.reference import DOCKER_HUB, request_host
 
@@ -21,7 +21,10 @@ FILE = "ENVSYNC_AUTH_FILE"
 
 
 class VariableLogins:
-    """Logins that *environ* has; implements `envsync.adapters.docker_config.CredentialSource`."""
+    """Logins that *environ* has.
+
+    Implements `envsync.adapters.registry.docker_config.CredentialSource`.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from envsync.adapters.registries import RegistrySettings
-from envsync.adapters.retries import Clock
-from envsync.adapters.wire import Proxies
+from envsync.adapters.http.retries import Clock
+from envsync.adapters.http.wire import Proxies
+from envsync.adapters.registry.registries import RegistrySettings
 from envsync.client.registry_logins import logins
 
 

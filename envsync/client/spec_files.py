@@ -125,7 +125,7 @@ def _require_plain(spec: Spec) -> None:
 
 def _copied(desk: Desk, root: Path, source: Path, folder: str, files: dict[str, bytes]) -> Plain:
     """Copy a conda file into the environment's folder; one of that folder stays where it is."""
-    from envsync.adapters.worktree import WorkTree
+    from envsync.adapters.git.worktree import WorkTree
 
     resolved = (source if source.is_absolute() else root / source).resolve()
     own = (root / folder).resolve()

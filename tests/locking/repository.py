@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from envsync.adapters.base_glibc import BaseGlibc
-from envsync.adapters.conda_lock_file import parse_lock
-from envsync.adapters.conda_lock_hash import content_hashes
-from envsync.adapters.lock_folders import LockFolders
-from envsync.adapters.oci_layout import LayoutRegistry
-from envsync.adapters.rattler_match import matches
-from envsync.adapters.rattler_solver import RattlerSolver
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.uv_resolver import UvResolver
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
+from envsync.adapters.locks.conda_lock_file import parse_lock
+from envsync.adapters.locks.conda_lock_hash import content_hashes
+from envsync.adapters.locks.lock_folders import LockFolders
+from envsync.adapters.registry.oci_layout import LayoutRegistry
+from envsync.adapters.solving.base_glibc import BaseGlibc
+from envsync.adapters.solving.rattler_match import matches
+from envsync.adapters.solving.rattler_solver import RattlerSolver
+from envsync.adapters.solving.uv_resolver import UvResolver
 from envsync.model.lock import Lock
 from envsync.model.reference import EnvironmentReference, ImageReference
 from envsync.operations.load import load_repository

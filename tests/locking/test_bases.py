@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.base_glibc import BaseGlibc
-from envsync.adapters.oci_layout import LayoutRegistry
-from envsync.adapters.registries import Registries, RegistrySettings
+from envsync.adapters.registry.oci_layout import LayoutRegistry
+from envsync.adapters.registry.registries import Registries, RegistrySettings
+from envsync.adapters.solving.base_glibc import BaseGlibc
 from envsync.errors import InvalidInput, Unavailable
 from envsync.model.reading import Present
 from envsync.model.reference import ImageReference

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.conda_lock_hash import _by_conda_lock, _specs, content_hashes
-from envsync.adapters.strict_yaml import parse_document
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.locks.conda_lock_hash import _by_conda_lock, _specs, content_hashes
 from envsync.errors import InvalidInput
 from envsync.model.channels import strip_credentials
 from envsync.model.conda_file_reader import read_conda_file

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from envsync.adapters.rattler_solver import RattlerSolver
-from envsync.adapters.uv_resolver import UvResolver
+from envsync.adapters.solving.rattler_solver import RattlerSolver
+from envsync.adapters.solving.uv_resolver import UvResolver
 from envsync.errors import Unavailable, Unsatisfiable
 from envsync.model.canonical import sha256_hex
 from envsync.model.lock import LockedPackage

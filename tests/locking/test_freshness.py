@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from envsync.adapters.rattler_match import matches
+from envsync.adapters.solving.rattler_match import matches
 from envsync.model.config import Config
 from envsync.model.lock import BasePlatform, ImageLock, Lock, LockedPackage, Manager
 from envsync.model.request import request_hash

@@ -243,7 +243,7 @@ def test_a_process_killed_at_any_rename_leaves_whole_files(small: Repository) ->
     script = """
 import os, sys
 from pathlib import Path
-from envsync.adapters.lock_folders import LockFolders
+from envsync.adapters.locks.lock_folders import LockFolders
 from envsync.ports.locks import LockFiles
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 conda, image = (Path(sys.argv[3]).read_bytes(), Path(sys.argv[4]).read_bytes())

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envsync.adapters.conda_lock_file import parse_lock, read_conda_lock
+from envsync.adapters.locks.conda_lock_file import parse_lock, read_conda_lock
 from envsync.errors import InvalidInput
 from envsync.model.canonical import sha256_hex
 from envsync.model.document import Faults

@@ -16,8 +16,8 @@ import pytest
 from conda_lock.lockfile import parse_conda_lock_file
 
 import envsync
-from envsync.adapters.oci_layout import LayoutRegistry
-from envsync.adapters.uv_resolver import UvResolver
+from envsync.adapters.registry.oci_layout import LayoutRegistry
+from envsync.adapters.solving.uv_resolver import UvResolver
 from envsync.errors import InvalidInput, Unsatisfiable
 from envsync.model.lock import LockedPackage
 from envsync.model.own_wheels import path_in_repository, url_in_repository, wheel_name

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from packaging.markers import Marker
 
-from envsync.adapters.rattler_match import matches
-from envsync.adapters.rattler_solver import depends_mapping
+from envsync.adapters.solving.rattler_match import matches
+from envsync.adapters.solving.rattler_solver import depends_mapping
 from envsync.model.channels import channel_urls, sources_of, strip_credentials
 from envsync.model.lock import LockedPackage
 from envsync.model.names import PLATFORMS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.rattler_solver import RattlerSolver
+from envsync.adapters.solving.rattler_solver import RattlerSolver
 from envsync.errors import InvalidInput, NotAllowed, Unavailable, Unsatisfiable
 from envsync.model.virtual_packages import virtual_packages
 from envsync.ports.solver import CondaRequest, Solution
@@ -265,7 +265,7 @@ def test_credentials_of_rattlers_store_open_the_channel(
 def test_a_process_that_solved_ends_well_every_time(small_channel: Path, tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
-from envsync.adapters.rattler_solver import RattlerSolver
+from envsync.adapters.solving.rattler_solver import RattlerSolver
 from envsync.ports.solver import CondaRequest, Solution
 from envsync.model.virtual_packages import virtual_packages
 solver = RattlerSolver(cache=Path({str(tmp_path)!r}), root=Path("/"), environ={{}})

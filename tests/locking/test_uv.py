@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.pip_settings import pip_options, uv_environment
-from envsync.adapters.uv_resolver import UvResolver
+from envsync.adapters.solving.pip_settings import pip_options, uv_environment
+from envsync.adapters.solving.uv_resolver import UvResolver
 from envsync.errors import EnvsyncError, InvalidInput, NotAllowed, Unavailable, Unsatisfiable
 from envsync.ports.solver import PipRequest, Solution
 from tests.locking.index import Index

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.http_registry_writer import HttpRegistry
-from envsync.adapters.recording_registry import RecordingRegistry
-from envsync.adapters.registries import Registries, RegistrySettings, open_registry
-from envsync.adapters.retries import Clock
+from envsync.adapters.http.retries import Clock
+from envsync.adapters.registry.http_registry_writer import HttpRegistry
+from envsync.adapters.registry.recording_registry import RecordingRegistry
+from envsync.adapters.registry.registries import Registries, RegistrySettings, open_registry
 from envsync.ports.registry import RegistryWriter
 from tests.parts.registry import Registry, run_registry
 from tests.registry.images import Image, image

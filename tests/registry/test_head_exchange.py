@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envsync.adapters.connections import Direct
-from envsync.adapters.head_exchange import HEAD_MAX, head_request, parse_head
-from envsync.adapters.wire import Answer, Origin, Pace
+from envsync.adapters.http.connections import Direct
+from envsync.adapters.http.head_exchange import HEAD_MAX, head_request, parse_head
+from envsync.adapters.http.wire import Answer, Origin, Pace
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nX-A: b\r\n\r\n"
 FIELDS = (("Host", "registry.test"), ("Accept", "*/*"))

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.addresses import AddressRefused, is_refused_host, refuse_place
-from envsync.adapters.archives import Archives
-from envsync.adapters.docker_config import Credentials, DockerConfig
-from envsync.adapters.downloads import Downloads
-from envsync.adapters.http_registry_writer import HttpRegistry
-from envsync.adapters.package_store import ArchiveStore
-from envsync.adapters.rattler_solver import RattlerSolver
-from envsync.adapters.registries import Registries, RegistrySettings
-from envsync.adapters.trust import Trust
-from envsync.adapters.uv_resolver import UvResolver
-from envsync.adapters.wire import Proxies, Timeouts, Wire
+from envsync.adapters.building.archives import Archives
+from envsync.adapters.building.package_store import ArchiveStore
+from envsync.adapters.http.addresses import AddressRefused, is_refused_host, refuse_place
+from envsync.adapters.http.downloads import Downloads
+from envsync.adapters.http.trust import Trust
+from envsync.adapters.http.wire import Proxies, Timeouts, Wire
+from envsync.adapters.registry.docker_config import Credentials, DockerConfig
+from envsync.adapters.registry.http_registry_writer import HttpRegistry
+from envsync.adapters.registry.registries import Registries, RegistrySettings
+from envsync.adapters.solving.rattler_solver import RattlerSolver
+from envsync.adapters.solving.uv_resolver import UvResolver
 from envsync.errors import NotAllowed, Unavailable
 from envsync.model.canonical import sha256_hex
 from envsync.model.lock import LockedPackage
@@ -231,7 +231,7 @@ def test_nobody_leads_us_to_such_an_address(
     proxy: Proxy, repository: str, location: str, way: str
 ) -> None:
     def resolve(host: str, port: int) -> list[str]:
-        from envsync.adapters.addresses import resolve as ask
+        from envsync.adapters.http.addresses import resolve as ask
 
         return ["169.254.169.254"] if host == "metadata.example" else ask(host, port)
 

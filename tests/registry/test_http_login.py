@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.addresses import is_refused
-from envsync.adapters.docker_config import Credentials, DockerConfig
-from envsync.adapters.http_registry_writer import HttpRegistry
-from envsync.adapters.registries import Registries, RegistrySettings
+from envsync.adapters.http.addresses import is_refused
+from envsync.adapters.registry.docker_config import Credentials, DockerConfig
+from envsync.adapters.registry.http_registry_writer import HttpRegistry
+from envsync.adapters.registry.registries import Registries, RegistrySettings
 from envsync.errors import EnvsyncError, InvalidInput, NotAllowed
 from envsync.model.reading import ABSENT, Present, Unknown
 from envsync.oci.descriptor import digest_of

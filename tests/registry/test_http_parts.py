@@ -8,10 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envsync.adapters.recording_registry import Call, RecordingRegistry
-from envsync.adapters.registries import Registries, RegistrySettings, open_registry
-from envsync.adapters.registry_auth import Redactor, _parse
-from envsync.adapters.retries import (
+from envsync.adapters.http.retries import (
     GIVEN_UP,
     LEFT_ALONE_FOR,
     TRIES,
@@ -20,7 +17,10 @@ from envsync.adapters.retries import (
     Patience,
     retry_after,
 )
-from envsync.adapters.wire import Origin, Proxies, split_url
+from envsync.adapters.http.wire import Origin, Proxies, split_url
+from envsync.adapters.registry.recording_registry import Call, RecordingRegistry
+from envsync.adapters.registry.registries import Registries, RegistrySettings, open_registry
+from envsync.adapters.registry.registry_auth import Redactor, _parse
 from envsync.errors import InvalidInput, Unavailable
 from envsync.model.reading import ABSENT, Unknown
 from envsync.model.reference import parse_registry_location

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from envsync.adapters.http_registry_writer import HttpRegistry
-from envsync.adapters.registries import Registries, RegistrySettings
-from envsync.adapters.retries import TRIES
+from envsync.adapters.http.retries import TRIES
+from envsync.adapters.registry.http_registry_writer import HttpRegistry
+from envsync.adapters.registry.registries import Registries, RegistrySettings
 from envsync.errors import Unavailable
 from envsync.model.reading import ABSENT, Present, Reading, Unknown
 from envsync.oci.descriptor import DOCKER_MANIFEST, MANIFEST, Descriptor, digest_of

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from envsync.adapters.http_registry_writer import HttpRegistry
-from envsync.adapters.registries import Registries, RegistrySettings
+from envsync.adapters.registry.http_registry_writer import HttpRegistry
+from envsync.adapters.registry.registries import Registries, RegistrySettings
 from envsync.errors import Conflict, EnvsyncError, NotAllowed, Unavailable
 from envsync.model.reading import ABSENT, Present
 from envsync.oci.descriptor import digest_of

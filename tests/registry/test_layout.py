@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from envsync.adapters.oci_layout import LayoutRegistry
+from envsync.adapters.registry.oci_layout import LayoutRegistry
 from envsync.errors import InvalidInput, NotAllowed, Unavailable
 from envsync.model.reading import ABSENT, Present, Unknown
 from envsync.oci.descriptor import CONFIG, Descriptor, digest_of
@@ -213,7 +213,7 @@ def test_a_folder_that_may_not_be_used_is_not_allowed(registry: LayoutRegistry, 
 FILL = """
 import sys
 from pathlib import Path
-from envsync.adapters.oci_layout import LayoutRegistry
+from envsync.adapters.registry.oci_layout import LayoutRegistry
 from envsync.errors import EnvsyncError
 from tests.registry.images import blob, content, image
 registry = LayoutRegistry(Path(sys.argv[1]))
@@ -248,7 +248,7 @@ def test_a_full_disk_leaves_nothing_half_written(root: Path) -> None:
 WRITE = """
 import sys
 from pathlib import Path
-from envsync.adapters.oci_layout import LayoutRegistry
+from envsync.adapters.registry.oci_layout import LayoutRegistry
 from tests.registry.images import image
 registry = LayoutRegistry(Path(sys.argv[1]))
 name, count = sys.argv[2], int(sys.argv[3])

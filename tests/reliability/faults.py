@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from envsync.adapters.registries import RegistrySettings
-from envsync.adapters.retries import Clock
-from envsync.adapters.wire import Timeouts
+from envsync.adapters.http.retries import Clock
+from envsync.adapters.http.wire import Timeouts
+from envsync.adapters.registry.registries import RegistrySettings
 from tests.registry.proxy import DROP, Asked, Proxy, Reply, errors
 
 Bad = Callable[[Asked, Callable[[], Reply]], Reply]

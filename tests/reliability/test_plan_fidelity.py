@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from envsync.adapters.git import GitRepository
-from envsync.adapters.oci_layout import LayoutRegistry
+from envsync.adapters.git.repository import GitRepository
+from envsync.adapters.registry.oci_layout import LayoutRegistry
 from envsync.model.record import Record
 from envsync.oci.descriptor import RawManifest, is_digest
 from envsync.planning.plan import CHANGING

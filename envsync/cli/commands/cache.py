@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import click
 
-from envsync.adapters.cache_folder import BOUNDED, CacheFolder
+from envsync.adapters.building.cache_folder import BOUNDED, CacheFolder
 from envsync.cli.output import table
 from envsync.cli.session import Session
 from envsync.client.cache_settings import cache_limit

@@ -38,7 +38,7 @@ def command(context: click.Context, reference: str, target: str) -> None:
     source = place_of(past, session.registries(config), record, remote=bool(config.registry))
     with progress(session) as shown:
         if isinstance(to, ArchiveTarget):
-            from envsync.adapters.oci_archive import ArchiveFile
+            from envsync.adapters.registry.oci_archive import ArchiveFile
 
             write = ArchiveFile(Path(to.path))
             copied = copy_to_archive(record, source, write, to.tag, to.path, shown)

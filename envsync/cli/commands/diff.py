@@ -6,7 +6,7 @@ import json
 
 import click
 
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.git.worktree import WorkTree
 from envsync.cli.output import coloured, warn
 from envsync.cli.session import Session
 from envsync.model.reference import parse_environment_argument

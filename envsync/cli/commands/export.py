@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from envsync.adapters.new_files import NewFiles
+from envsync.adapters.files.new_files import NewFiles
 from envsync.cli.exporting import source_of
 from envsync.cli.output import warn
 from envsync.cli.session import Session

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from envsync.adapters.new_files import NewFiles
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.new_files import NewFiles
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
 from envsync.cli.copying import copied_document, copied_text
 from envsync.cli.import_output import import_json, import_text
 from envsync.cli.output import warn
@@ -54,7 +54,7 @@ def command(context: click.Context, source: Path, jobs: bool) -> None:
 
 
 def _import_archive(session: Session, source: Path) -> None:
-    from envsync.adapters.oci_archive import OpenArchive
+    from envsync.adapters.registry.oci_archive import OpenArchive
 
     archive = OpenArchive(source)
     config = session.committed_config()

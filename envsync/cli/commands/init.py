@@ -6,10 +6,10 @@ import json
 
 import click
 
-from envsync.adapters import git
-from envsync.adapters.new_files import NewFiles
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.new_files import NewFiles
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git import repository as git
+from envsync.adapters.git.worktree import WorkTree
 from envsync.operations.init import initialise
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.git.worktree import WorkTree
 from envsync.cli.output import day, record_document, table, warn
 from envsync.cli.session import Session
 from envsync.errors import Misuse

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from envsync.adapters.conda_lock_file import parse_lock
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
+from envsync.adapters.locks.conda_lock_file import parse_lock
 from envsync.cli.lock_output import check_json, check_text, report_json, report_text
 from envsync.errors import Misuse
 from envsync.operations.load import Repository, load_repository

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from envsync.adapters.new_files import NewFiles
-from envsync.adapters.strict_yaml import parse_document
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.files.new_files import NewFiles
+from envsync.adapters.files.strict_yaml import parse_document
+from envsync.adapters.git.worktree import WorkTree
 from envsync.cli.errors import fault_document
 from envsync.cli.session import Session
 from envsync.errors import InvalidInput, Misuse
@@ -99,10 +99,10 @@ def command(
 def _locked(
     session: Session, wanted: Wanted, prefix: Path | None, lock: Path | None
 ) -> LockedFiles:
-    from envsync.adapters.conda_lock_file import read_conda_lock
-    from envsync.adapters.conda_lock_hash import content_hashes
-    from envsync.adapters.conda_lock_sources import lock_sources
-    from envsync.adapters.conda_prefix import read_prefix
+    from envsync.adapters.locks.conda_lock_file import read_conda_lock
+    from envsync.adapters.locks.conda_lock_hash import content_hashes
+    from envsync.adapters.locks.conda_lock_sources import lock_sources
+    from envsync.adapters.solving.conda_prefix import read_prefix
 
     tree, readers = WorkTree(session.root), session.readers()
     config = load_repository(tree, parse_document).config

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from envsync.adapters.node_turns import NodeTurns, this_node
+from envsync.adapters.running.node_turns import NodeTurns, this_node
 from envsync.cli.output import printable
 from envsync.cli.progress import progress
 from envsync.cli.run_target import find

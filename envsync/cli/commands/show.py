@@ -6,7 +6,7 @@ import json
 
 import click
 
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.git.worktree import WorkTree
 from envsync.cli.output import day, printable, record_document, table, warn
 from envsync.cli.session import Session
 from envsync.model.lock import LockedPackage

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from envsync.adapters.worktree import WorkTree
+from envsync.adapters.git.worktree import WorkTree
 from envsync.cli.errors import fault_document
 from envsync.cli.session import Session
 from envsync.errors import InvalidInput

@@ -1,0 +1,1 @@
+"""Building: packages fetched and read, and what builds keep on this machine."""

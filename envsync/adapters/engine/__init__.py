@@ -1,0 +1,1 @@
+"""The Docker engine: building from Dockerfiles, and running images."""

@@ -1,0 +1,1 @@
+"""Forges: comments on pull requests."""

@@ -1,0 +1,1 @@
+"""HTTP: exchanges, connections, patience, and where connections may not go."""

@@ -1,0 +1,1 @@
+"""Lock files: conda-lock's and ours."""

@@ -1,0 +1,1 @@
+"""Registries: over HTTP, as folders and as archives; logins to them."""

@@ -1,0 +1,1 @@
+"""Running images without an engine."""

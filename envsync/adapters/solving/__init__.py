@@ -1,0 +1,1 @@
+"""Solving: conda requests with rattler, wheels with uv, and what they have to know."""
