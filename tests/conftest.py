@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,12 @@ def pytest_runtest_call() -> Generator[None, None, None]:
     """Skip a test that finds out by itself that this machine lacks something."""
     with _missing_parts_skip():
         yield
+
+
+def pytest_configure() -> None:
+    """Let what tests start hear Ctrl-C, also where a shell started the tests with ``&``."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -35,7 +35,11 @@ def test_uploads_go_where_the_registry_says(
     assert [a.method for a in proxy.asked] == ["POST", "PUT", "HEAD"]
 
 
+PAGE = Reply(status=200, headers={"content-type": "text/html"}, body=b"<html>Please log in</html>")
+"""What a proxy on the way says of itself, whatever it is asked."""
 UPLOAD_FAULTS = {
+    "a page": PAGE,
+    "accepted": Reply(status=202),
     "500": errors(500, "UNKNOWN"),
     "503": Reply(status=503),
     "dropped": Reply(status=DROP),
@@ -43,6 +47,18 @@ UPLOAD_FAULTS = {
     "damaged on the way": errors(400, "DIGEST_INVALID"),
     "416": errors(416, "BLOB_UPLOAD_INVALID"),
 }
+
+
+@pytest.mark.parametrize("answer", [PAGE, Reply(status=204)], ids=["a page", "no content"])
+def test_what_is_no_session_is_asked_for_again(
+    registry: HttpRegistry, proxy: Proxy, repository: str, answer: Reply
+) -> None:
+    proxy.on("POST", "/uploads/", lambda asked, ask: answer, times=1)
+    registry.put_blob(repository, blob(b"data"), content(b"data"))
+    assert registry.has_blob(repository, digest_of(b"data"))
+    proxy.on("POST", "/uploads/", lambda asked, ask: answer)
+    with pytest.raises(Unavailable, match="is not available"):
+        registry.put_blob(repository, blob(b"other"), content(b"other"))
 
 
 @pytest.mark.parametrize("fault", UPLOAD_FAULTS)

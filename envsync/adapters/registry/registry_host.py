@@ -159,7 +159,8 @@ class RegistryHost:
         said = (complaint or self.complaint(answer)).words
         who = answer.origin.netloc if answer.origin != self.origin else self.name
         words = f"{who} answered {answer.status}" + (f": {said}" if said else "")
-        if answer.status in RETRIED_STATUS:
+        # A page of a proxy's own says 200 to whatever it is asked; the registry may say more.
+        if answer.status in RETRIED_STATUS or 200 <= answer.status < 300:
             after = retry_after(answer.headers.get("retry-after"), self._clock)
             return Again(f"{words} to {doing}", after=after)
         if answer.origin == self.origin and answer.status == 401:
