@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from envsync.model.config import WATCHED
+from envsync.model.config import LAYOUT, WATCHED
 from envsync.model.reading import Present, Unknown
 from envsync.model.record import Record
 from envsync.operations.desire import Wish, Wishes, desire
@@ -122,7 +123,7 @@ def make_plan(
         removed = () if names else compared.removed
     plan = Plan(
         commit=commit.id,
-        registry=registries.registry.name,
+        registry=_called(registries.registry.name),
         environments=tuple(sorted(plans, key=lambda one: one.name)),
         removed=removed,
         uncommitted=changed.result(),
@@ -181,6 +182,11 @@ def _owned(plan: EnvironmentPlan, verdict: Verdict) -> EnvironmentPlan:
             Blocked(name=plan.name, reason="policy", detail=detail, breaches=verdict.breaches)
         )
     return replace(plan, notices=policy_reasons(verdict.notices))
+
+
+def _called(registry: str) -> str:
+    """Return a registry's name for people who are not at this machine, as the plan's readers."""
+    return LAYOUT if posixpath.isabs(registry) else registry
 
 
 def _explained(
