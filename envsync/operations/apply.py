@@ -193,7 +193,9 @@ def _publish_all(
             try:
                 here = replace(plan, copy_from=plan.copy_from or source)
                 future.set_result(_publish(workshop, planned, here, tree))
-                source = source or plan.name
+                # Whoever makes a definition makes it for the others in the plan. What is only found
+                # is for itself: of the others the plan says that they make it.
+                source = source or (plan.name if _makes(plan) else "")
             except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
                 future.set_exception(error)
 
@@ -203,6 +205,10 @@ def _publish_all(
             pool.submit(publish_group, plans, futures)
             done += zip(plans, futures, strict=True)
     return done
+
+
+def _makes(plan: EnvironmentPlan) -> bool:
+    return not plan.copy_from and any(action.verb in {"build", "copy"} for action in plan.actions)
 
 
 def _publish(workshop: Workshop, planned: Planned, plan: EnvironmentPlan, tree: Tree) -> str:
