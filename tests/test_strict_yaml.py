@@ -284,6 +284,13 @@ ENCODINGS = [
         ),
     ),
     (
+        b"\xef\xbb\xbfb\xdcil: 1\n",
+        (
+            "f.yaml:1:2: The file is not UTF-8: there is a byte 0xdc"
+            " here\n    Save it as UTF-8; it may be Latin-1 or Windows-1252 now."
+        ),
+    ),
+    (
         "ö: 1\na: ".encode() + b"\xe9\n",
         (
             "f.yaml:2:4: The file is not UTF-8: there is a byte 0xe9"

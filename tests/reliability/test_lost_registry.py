@@ -30,13 +30,9 @@ def live(team: Team, base: str, chance: random.Random) -> None:
     """Make versions of environments of every kind that can be made again."""
     team.settings(f"copy_images: true\ncompression: {chance.choice(('gzip', 'zstd'))}\n")
     team.ask("whole", image=base)
-    asked: dict[str, set[str]] = {}
     for number in range(chance.randint(2, 3)):
         for name in KINDS[:3] if number == 0 else chance.sample(KINDS[:3], 2):
-            # What was asked for last would make no version.
-            choices = [chance.sample(PACKAGES, chance.randint(1, 2)) for _ in range(9)]
-            packages = next(chosen for chosen in choices if set(chosen) != asked.get(name))
-            asked[name] = set(packages)
+            packages = chance.sample(PACKAGES, chance.randint(1, 2))
             text = BOTH if name == "both" else ""
             team.ask(name, *packages, image=base if name == "based" else "scratch", text=text)
         done = team.envsync("apply")
@@ -48,7 +44,8 @@ def lose(team: Team, base: str, seed: int) -> None:
     before = {name: team.tags(name) for name in KINDS}
     records = {name: team.records(name) for name in KINDS}
     versions = sum(map(len, records.values()))
-    assert versions >= 6
+    assert all(records.values())
+    assert versions > len(KINDS), "some have a history"
     wipe(team)
     if seed % 2:
         shutil.rmtree(team.cache)  # a machine that knows nothing

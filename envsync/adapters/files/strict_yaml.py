@@ -6,6 +6,7 @@ and nothing is constructed. Limits bound the work that a hostile file can cause.
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -99,10 +100,12 @@ def _decoded(data: bytes, path: str, faults: Faults, limits: Limits) -> str | No
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4]:
         faults.add(here, "The file is UTF-16 or UTF-32, not UTF-8", "Save it as UTF-8.")
         return None
+    # Taken off first: with "utf-8-sig" an error's place would be counted without it.
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError as error:
-        good = data[: error.start].decode("utf-8-sig")
+        good = data[: error.start].decode()
         faults.add(
             Position(file=path, line=good.count("\n") + 1, column=len(good) - good.rfind("\n")),
             f"The file is not UTF-8: there is a byte 0x{data[error.start]:02x} here",
