@@ -39,7 +39,7 @@ from envsync.model.reference import (
 from envsync.model.requirement_line import read_requirement_line
 from envsync.oci.codec import CODECS
 from envsync.oci.config import parse_base_config
-from envsync.oci.descriptor import Descriptor, digest_of
+from envsync.oci.descriptor import INDEX, Descriptor, digest_of
 from envsync.oci.run_config import parse_run_config
 from envsync.operations.base_images import resolve_base
 from envsync.operations.base_layers import read_base
@@ -302,7 +302,10 @@ TARGETS: Mapping[str, Callable[[], Target]] = {
         seeds=[TAG.encode(), TAG.partition("\n\n")[2].encode()], read=read_record
     ),
     "manifests": lambda: Target(
-        seeds=[GOOD.manifest.body, index((GOOD, "amd64")).body], read=read_manifest
+        seeds=[GOOD.manifest.body, index((GOOD, "amd64")).body,
+               json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": 2}).encode(),
+               json.dumps({"schemaVersion": 2, "layers": {"a": 1}, "config": []}).encode()],
+        read=read_manifest,
     ),
     "layout indexes": lambda: Target(
         seeds=[json.dumps({"schemaVersion": 2, "manifests": [
@@ -326,7 +329,9 @@ TARGETS: Mapping[str, Callable[[], Target]] = {
                b"@EXPLICIT\nhttps://c.test/linux-64/a-1-0.conda#" + b"0" * 32],
         read=read_dockerfile,
     ),
-    "logins": lambda: Target(seeds=[LOGINS], read=read_logins),
+    "logins": lambda: Target(
+        seeds=[LOGINS, LOGINS.replace(b"YXNz", "YXN\u00e9".encode())], read=read_logins
+    ),
 }  # fmt: skip
 
 

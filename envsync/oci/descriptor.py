@@ -110,3 +110,10 @@ class RawManifest:
         if not isinstance(document, dict):
             raise ValueError("a manifest must be a JSON object")
         return document
+
+    def listed(self, key: str) -> tuple[Descriptor, ...]:
+        """Return the descriptors under *key*, such as its layers; ValueError when it is no list."""
+        entries = self.document().get(key, [])
+        if not isinstance(entries, list):
+            raise ValueError(f"the {key} of a manifest must be a list")
+        return tuple(map(Descriptor.parse, entries))

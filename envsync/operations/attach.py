@@ -150,8 +150,7 @@ def _images(record: Record, top: RawManifest) -> Iterator[tuple[str, Descriptor]
         yield from ((platform, top.descriptor) for platform in record.platforms[:1])
         return
     platforms = {pair: platform for platform, pair in IMAGE_PLATFORMS.items()}
-    for entry in top.document().get("manifests", ()):
-        image = Descriptor.parse(entry)
+    for image in top.listed("manifests"):
         pair = (image.platform.get("os", ""), image.platform.get("architecture", ""))
         if pair in platforms:
             yield platforms[pair], image

@@ -91,7 +91,7 @@ def _children(top: RawManifest) -> list[Descriptor] | None:
     if top.media_type not in INDEXES:
         return None
     try:
-        return [Descriptor.parse(item) for item in top.document().get("manifests", [])]
+        return list(top.listed("manifests"))
     except ValueError as error:
         raise Unavailable("The base image's index makes no sense", detail=str(error)) from error
 

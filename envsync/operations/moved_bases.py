@@ -13,7 +13,7 @@ from envsync.model.lock import ImageLock
 from envsync.model.reading import Present
 from envsync.model.reference import ImageReference, parse_image_reference
 from envsync.model.spec import SCRATCH
-from envsync.oci.descriptor import INDEXES, Descriptor
+from envsync.oci.descriptor import INDEXES
 from envsync.operations.observe import READS_AT_ONCE
 from envsync.operations.parallel import threads
 from envsync.operations.readers import Readers, read_lock
@@ -75,5 +75,8 @@ def _named(reference: ImageReference, source: Callable[[str], RegistryReader]) -
     if not isinstance(read, Present):
         return frozenset()
     top = read.value
-    children = top.document()["manifests"] if top.media_type in INDEXES else []
-    return frozenset({top.digest, *(Descriptor.parse(child).digest for child in children)})
+    try:
+        children = top.listed("manifests") if top.media_type in INDEXES else ()
+    except ValueError:
+        return frozenset()
+    return frozenset({top.digest, *(child.digest for child in children)})

@@ -6,7 +6,6 @@ Source: https://docs.docker.com/reference/cli/docker/login/#credential-stores
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -96,7 +95,7 @@ class DockerConfig:
         if auth.get("auth"):
             try:
                 pair = base64.b64decode(str(auth["auth"]), validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:  # not base64, not even ASCII, or not UTF-8 below it
                 raise InvalidInput(
                     f"a login in {self._path} cannot be read",
                     detail="Its auth is not base64.",

@@ -52,8 +52,13 @@ class BaseGlibc:
         return found
 
     def _search(self, registry: RegistryReader, repository: str, manifest: RawManifest) -> str:
-        for item in manifest.document().get("layers", []):
-            layer = Descriptor.parse(item)
+        try:
+            layers = manifest.listed("layers")
+        except ValueError as error:
+            raise Unavailable(
+                "The base image's manifest makes no sense", detail=str(error)
+            ) from error
+        for layer in layers:
             with registry.blob(repository, layer) as chunks:
                 found = _in_layer(_Chunks(_plain(chunks, layer)))
                 # To the end, for only there the digest is verified.
