@@ -12,7 +12,7 @@ from envsync.model.names import is_name
 from envsync.planning.changes_text import NEW_BUILD, counted
 from envsync.planning.checks import LOCK_GOOD, POLICY_GOOD, STATE_GOOD, checks_of
 from envsync.planning.flags import Flag, flags_of
-from envsync.planning.markdown import LIMIT, code, codes, fold, table, units
+from envsync.planning.markdown import LIMIT, TEXT_LIMIT, code, codes, fold, table, units
 from envsync.planning.plan import CHANGING, Check, CheckVerdict, EnvironmentPlan, Plan, State
 from envsync.planning.sizes import size
 
@@ -233,10 +233,7 @@ def _named(flag: Flag, environment: EnvironmentPlan) -> str:
     for change in environment.changes:
         for move in change.channel_moves:
             moves.setdefault(move, {})[change.name] = None
-    texts = [
-        f"{codes(names)} ({code(before) or 'none'} → {code(after) or 'none'})"
-        for (before, after), names in moves.items()
-    ]
+    texts = [f"{codes(names)} ({_move(move)})" for move, names in moves.items()]
     more = f"; and {len(texts) - _MOST_MOVES} more" if len(texts) > _MOST_MOVES else ""
     return "; ".join(texts[:_MOST_MOVES]) + more
 
@@ -301,11 +298,13 @@ def _row(change: PackageChange, *, everywhere: bool) -> list[str]:
     ]
 
 
+def _move(move: tuple[str, str], limit: int = TEXT_LIMIT) -> str:
+    before, after = (code(channel, limit) or "none" for channel in move)
+    return f"{before} → {after}"
+
+
 def _moves(change: PackageChange) -> str:
-    moves = [
-        f"{code(before, 60) or 'none'} → {code(after, 60) or 'none'}"
-        for before, after in change.channel_moves
-    ]
+    moves = [_move(move, 60) for move in change.channel_moves]
     return "; ".join(moves[:2]) + (f" and {len(moves) - 2} more" if len(moves) > 2 else "")
 
 
